@@ -1,0 +1,49 @@
+# make run: the whole service on this machine. make test, make check: what CI runs.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes
+export HOST ?= 127.0.0.1
+export PORT ?= 8000
+
+.PHONY: run test check lock
+.DEFAULT_GOAL := run
+
+# Installed again only when the locked requirements change, so that a second start needs no network.
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+.venv/.base: requirements/base.txt | $(BIN)/python
+	$(PIP) -r requirements/base.txt
+	touch $@
+.venv/.model: requirements/model.txt .venv/.base
+	$(PIP) -r requirements/model.txt
+	touch $@
+.venv/.dev: requirements/dev.txt | $(BIN)/python
+	$(PIP) -r requirements/dev.txt
+	touch .venv/.base .venv/.model $@
+
+run: .venv/.base
+	$(BIN)/python manage.py migrate --verbosity 0
+	@$(BIN)/python manage.py install_model --check \
+		|| { $(MAKE) .venv/.model && $(BIN)/python manage.py install_model; } \
+		|| echo "Starting without a model: uploads are kept, and classified once one is installed."
+	@echo "http://$(HOST):$(PORT)/ is where photos go. Ctrl-C stops web and worker."
+	@exec deploy/run.sh
+
+test: .venv/.dev
+	$(BIN)/pytest
+
+check: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	ENVIRONMENT=prod SECRET_KEY=$$($(BIN)/python -c "import secrets; print(secrets.token_urlsafe(50))") ALLOWED_HOSTS=example.org \
+		$(BIN)/python manage.py check --deploy --fail-level WARNING
+
+# Needs uv. Every supported Python and platform in one file, with hashes.
+lock:
+	for name in base model dev; do \
+		uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+			--custom-compile-command "make lock" requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
+	done

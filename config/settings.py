@@ -1,0 +1,228 @@
+"""Every setting, driven by the environment. README.md lists the variables; config/tests/test_docs.py keeps it true."""
+
+import os
+from pathlib import Path
+
+import django_stubs_ext
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.utils import get_random_secret_key
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+django_stubs_ext.monkeypatch()
+
+# --- Where and how it runs -------------------------------------------------------------------------------------------
+
+ENVIRONMENT = env.str("ENVIRONMENT", default="dev")
+if ENVIRONMENT not in {"dev", "prod"}:
+    raise ImproperlyConfigured(f"ENVIRONMENT is {ENVIRONMENT!r}; it must be dev or prod.")
+IS_PROD = ENVIRONMENT == "prod"
+TESTING = env.bool("TESTING", default=False)
+DEBUG = env.bool("DEBUG", default=False) and not IS_PROD
+
+DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
+DATA_DIR.mkdir(parents=True, exist_ok=True)
+
+
+def required_in_prod(name: str, value: str) -> str:
+    """Return `value`, or refuse to start when production lacks it."""
+    if IS_PROD and not value:
+        raise ImproperlyConfigured(f"{name} must be set when ENVIRONMENT=prod.")
+    return value
+
+
+def local_secret_key() -> str:
+    """Return this installation's own random key, made at its first start: a published default would be everybody's."""
+    path = DATA_DIR / "secret_key"
+    try:
+        with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(get_random_secret_key())
+    except FileExistsError:
+        pass
+    return path.read_text()
+
+
+SECRET_KEY = required_in_prod("SECRET_KEY", env.str("SECRET_KEY", default="")) or local_secret_key()
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if IS_PROD else ["localhost", "127.0.0.1", "[::1]"])
+required_in_prod("ALLOWED_HOSTS", ",".join(ALLOWED_HOSTS))
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+# --- The application -------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "predictions",
+    "classifier",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_q",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+USE_TZ = True
+TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+
+# --- Database: the rows are the truth --------------------------------------------------------------------------------
+
+# Tests never meet real data: they run on DATABASE_TEST_URL, or on SQLite in a temporary DATA_DIR.
+DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
+if TESTING:
+    DATABASE_URL = env.str("DATABASE_TEST_URL", default="") or f"sqlite:///{DATA_DIR / 'db.sqlite3'}"
+DATABASES = {"default": {**env.db_url_config(DATABASE_URL), "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {
+        # A writer takes its lock at BEGIN and waits for it: no "database is locked" in the middle of a transaction.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        # WAL: readers and the writer do not block each other. FULL: a 201 survives a power cut.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA mmap_size=134217728;",
+    }
+    # In-memory databases lock differently from what users run: tests use a file too.
+    DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
+
+# Shared by the web processes and the workers: it tells /readyz which workers are alive.
+CACHES = {"default": env.cache_url("CACHE_URL", default=f"filecache://{DATA_DIR / 'cache'}")}
+
+# --- Queue: django-q2 rings a bell, nothing more ----------------------------------------------------------------------
+
+# Classifying processes. One thread each: two processes on two cores beat one process with two threads.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+WORKERS = env.int("WORKERS", default=CORES)
+# A claimed image that has no result after this long is tried again by somebody else. Decoding and classifying takes
+# milliseconds, the largest accepted image some seconds.
+LEASE_SECONDS = env.int("LEASE_SECONDS", default=30)
+Q_CLUSTER = {
+    "name": "classification",
+    "orm": "default",
+    "workers": WORKERS,
+    "timeout": 60,  # seconds; a bell is answered for TASK_SECONDS (predictions/tasks.py) at most
+    "retry": 90,  # must exceed timeout, or a bell is answered twice
+    "ack_failures": True,  # a failed bell is not rung again: the sweep finds what it left
+    "poll": 0.05,  # seconds an idle worker sleeps: 28 ms to react on average, for 2 % of a core
+    "save_limit": -1,  # keep failures only: saving every success costs most of the throughput
+    "catch_up": False,
+    "recycle": 100_000,  # a new process loads the model again, and nothing here is known to leak
+    "log_level": "WARNING",
+}
+
+# --- Uploads and files -----------------------------------------------------------------------------------------------
+
+MAX_UPLOAD_MB = env.int("MAX_UPLOAD_MB", default=20)
+MAX_UPLOAD_MEGAPIXELS = env.int("MAX_UPLOAD_MEGAPIXELS", default=50)
+FILE_UPLOAD_HANDLERS = [
+    "predictions.uploads.SizeLimitHandler",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
+MEDIA_ROOT = DATA_DIR / "media"
+MODELS_DIR = DATA_DIR / "models"
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATIC_ROOT.mkdir(exist_ok=True)
+STATICFILES_DIRS = [BASE_DIR / "static"]
+# In dev, straight from the source tree; in prod, collected, compressed and named by content.
+WHITENOISE_USE_FINDERS = not IS_PROD
+STATICFILES_STORAGE_CLASS = (
+    "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    if IS_PROD
+    else "django.contrib.staticfiles.storage.StaticFilesStorage"
+)
+STORAGES = {
+    "default": {"BACKEND": "predictions.storage.DurableFileSystemStorage"},
+    "staticfiles": {"BACKEND": STATICFILES_STORAGE_CLASS},
+}
+
+# --- API -------------------------------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],
+    "EXCEPTION_HANDLER": "predictions.api.exception_handler",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Image classification",
+    "DESCRIPTION": "Upload photos, read what MobileNetV2 sees in them, correct it.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    # ReDoc would load a font from another host.
+    "REDOC_UI_SETTINGS": {
+        "theme": {"typography": {"fontFamily": "sans-serif", "headings": {"fontFamily": "sans-serif"}}}
+    },
+}
+
+# --- Security --------------------------------------------------------------------------------------------------------
+
+if IS_PROD:
+    SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
+    # A load balancer asks for these over plain HTTP, from inside.
+    SECURE_REDIRECT_EXEMPT = [r"^(ping|livez|readyz)$"]
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+    # Only where a proxy sets this header itself: otherwise a client could claim HTTPS.
+    if env.bool("TRUST_PROXY", default=False):
+        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- Logs ------------------------------------------------------------------------------------------------------------
+
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "predictions": {"level": LOG_LEVEL},
+        "classifier": {"level": LOG_LEVEL},
+        "django-q": {"level": "WARNING"},
+    },
+}

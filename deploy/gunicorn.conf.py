@@ -1,0 +1,20 @@
+"""gunicorn's settings. Uploads wait for network and disk, so threads serve well; two processes use two cores."""
+
+import os
+from pathlib import Path
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108  (gunicorn makes its own private file there)
+
+bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
+workers = int(os.environ.get("WEB_WORKERS", "2"))
+worker_class = "gthread"
+threads = int(os.environ.get("WEB_THREADS", "4"))
+# The application is loaded once and shared: 40 MB less for every further process, and errors show at the start.
+preload_app = True
+keepalive = 30
+timeout = 60
+graceful_timeout = 30
+# Heartbeats in memory: on a disk that stalls, a file's would have workers killed.
+worker_tmp_dir = SHARED_MEMORY if Path(SHARED_MEMORY).is_dir() else None
+# Its socket would lie in the home folder, where two services would meet.
+control_socket_disable = True
