@@ -1,0 +1,88 @@
+"""Opening image files of the formats we read, and no others."""
+
+import struct
+from typing import IO
+
+import pillow_heif
+
+# Named imports, so that Pillow registers these decoders only: with fewer parsers there is less to attack.
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+pillow_heif.register_heif_opener(thumbnails=False)
+# Whoever calls open_image() judges the size from the header; Pillow's own guess would only warn, at another number.
+Image.MAX_IMAGE_PIXELS = None
+
+PLUGINS = (
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+    GifImagePlugin,
+    BmpImagePlugin,
+    TiffImagePlugin,
+    AvifImagePlugin,
+)
+
+# Pillow's name of a format -> the extension of a file of it. MPO is a JPEG with further pictures behind it, as phones
+# make them; Pillow calls it so while it opens a JPEG.
+EXTENSIONS = {
+    "JPEG": "jpg",
+    "MPO": "jpg",
+    "PNG": "png",
+    "WEBP": "webp",
+    "GIF": "gif",
+    "BMP": "bmp",
+    "TIFF": "tif",
+    "HEIF": "heic",
+    "AVIF": "avif",
+}
+OPENERS = tuple(name for name in EXTENSIONS if name != "MPO")
+
+
+class NotAnImage(ValueError):
+    """The bytes are no image of a format that we read, or one that is damaged."""
+
+
+# What Pillow's parsers and decoders let through on hostile bytes.
+DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, struct.error)
+
+
+def open_image(file: IO[bytes]) -> Image.Image:
+    """Read the header of an image: its format, size and mode are known, its pixels are not decoded yet.
+
+    Raises NotAnImage, whatever the bytes are. The format is judged by content; names and declared types do not count.
+    """
+    try:
+        return Image.open(file, formats=OPENERS)
+    except UnidentifiedImageError as error:
+        raise NotAnImage("File must be an image") from error
+    except DECODER_ERRORS as error:
+        raise NotAnImage(f"The image's header is damaged: {error}") from error
+
+
+def orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (upright) to 8. Raises NotAnImage when the metadata is damaged."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except DECODER_ERRORS as error:
+        raise NotAnImage(f"The image's metadata is damaged: {error}") from error
+    return value if value in range(1, 9) else 1
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height in pixels as a person sees the image. Raises NotAnImage."""
+    # Pillow decodes a whole PNG to look for its EXIF data, which cameras do not write there.
+    turned = image.format != "PNG" and orientation(image) >= 5
+    return (image.height, image.width) if turned else (image.width, image.height)

