@@ -1,0 +1,30 @@
+"""System checks: what would go wrong later is said at the start (manage.py check)."""
+
+import os
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Tags, register
+
+
+@register(Tags.files)
+def storage_is_writable(**_: Any) -> list[CheckMessage]:
+    """Uploads and models need a place."""
+    if os.access(settings.DATA_DIR, os.W_OK):
+        return []
+    return [checks.Error(f"{settings.DATA_DIR} is not writable.", hint="Set DATA_DIR.", id="predictions.E001")]
+
+
+@register(Tags.caches)
+def worker_status_is_shared(**_: Any) -> list[CheckMessage]:
+    """/readyz asks the cache which workers live; a cache of one process cannot know."""
+    if "locmem" not in settings.CACHES["default"]["BACKEND"]:
+        return []
+    return [
+        checks.Warning(
+            "CACHE_URL names a cache inside one process: /readyz would never see a worker.",
+            hint="Use filecache:// on one machine, rediscache:// on several.",
+            id="predictions.W001",
+        )
+    ]

@@ -1,0 +1,50 @@
+"""The queue is only a bell: it says that there may be work. The rows say what the work is."""
+
+import logging
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django_q.status import Stat
+from django_q.tasks import async_task
+
+from predictions.models import ImagePrediction
+
+logger = logging.getLogger(__name__)
+
+# A dotted name: the web process must not import what the worker runs.
+TASK = "predictions.tasks.classify_pending"
+# With this many images waiting, enough bells have been rung: who answers one goes on until nothing is left.
+CROWD = 32
+
+
+def ring(times: int = 1) -> None:
+    """Ring, once the current transaction is committed. Never raises: what a lost bell leaves, the sweep finds."""
+    for _ in range(times):
+        transaction.on_commit(partial(async_task, TASK), robust=True)
+
+
+def ring_unless_crowded() -> None:
+    """Ring for a new image, except when so many wait that another bell would only cost time."""
+    if ImagePrediction.objects.pending()[:CROWD].count() < CROWD:
+        ring()
+
+
+def ring_for_backlog() -> None:
+    """Ring for every worker of a machine, if images wait."""
+    if ImagePrediction.objects.pending().exists():
+        ring(settings.WORKERS)
+
+
+def ring_at_worker_start(**_signal: Any) -> None:
+    """Ring when a worker process has started. A database that is away then must not end the worker."""
+    try:
+        ring()
+    except Exception:
+        logger.exception("The new worker could not look for waiting images; the next sweep will")
+
+
+def live_workers() -> int:
+    """Return how many worker processes of all clusters reported in the last three seconds."""
+    return sum(len(stat.workers) for stat in Stat.get_all())

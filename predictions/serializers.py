@@ -1,0 +1,83 @@
+"""The API's JSON. The tutorial's keys keep their names and meanings; further keys follow them."""
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from predictions.models import LABEL_LENGTH, ImagePrediction
+
+
+class LabelSerializer(serializers.Serializer[dict[str, object]]):
+    """One of the model's answers."""
+
+    label = serializers.CharField()  # type: ignore[assignment]  # the key's name; it hides Field.label
+    confidence = serializers.FloatField(min_value=0, max_value=1)
+
+
+@extend_schema_field(LabelSerializer(many=True, allow_null=True))
+class LabelsField(serializers.JSONField):
+    """The model's answers as they are stored; the schema says of which form they are."""
+
+
+class PredictionSerializer(serializers.ModelSerializer[ImagePrediction]):
+    """An image and what is known of it. The three results are null until it is classified."""
+
+    image_path = serializers.CharField(
+        source="image_path.name", help_text="The stored file, relative to the media folder."
+    )
+    all_predictions = LabelsField()
+    model_version = serializers.CharField(source="model_version.name", default=None, allow_null=True)
+
+    class Meta:
+        model = ImagePrediction
+        fields = [
+            "id",
+            "filename",
+            "image_path",
+            "top_prediction",
+            "confidence",
+            "all_predictions",
+            "created_at",
+            "status",
+            "error",
+            "attempts",
+            "sha256",
+            "width",
+            "height",
+            "size",
+            "model_version",
+            "classified_at",
+            "corrected_at",
+        ]
+        read_only_fields = fields
+
+
+class UploadSerializer(serializers.Serializer[dict[str, object]]):
+    """The form of an upload, for the browsable API and the schema; predictions.uploads judges the file itself."""
+
+    file = serializers.FileField(help_text="JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF.")
+
+
+class CorrectionSerializer(serializers.Serializer[dict[str, object]]):
+    """What a person says an image shows."""
+
+    top_prediction = serializers.CharField(max_length=LABEL_LENGTH, help_text="The right label; any text will do.")
+    confidence = serializers.FloatField(min_value=0, max_value=1)
+
+    def validate_confidence(self, value: float) -> float:
+        """Refuse NaN, which is neither below 0 nor above 1."""
+        if not 0 <= value <= 1:
+            raise serializers.ValidationError("A valid number is required.")
+        return value
+
+
+class DeletedSerializer(serializers.Serializer[dict[str, object]]):
+    """What was deleted."""
+
+    id = serializers.IntegerField()
+    filename = serializers.CharField()
+
+
+class DetailSerializer(serializers.Serializer[dict[str, object]]):
+    """Why a request was refused."""
+
+    detail = serializers.CharField()

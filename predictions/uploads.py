@@ -1,0 +1,88 @@
+"""What we accept: from untrusted bytes to facts about an image, before anything is stored."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from io import BytesIO
+from typing import IO, Any, cast
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler
+
+from classifier.images import EXTENSIONS, NotAnImage, open_image, upright_size
+
+MEGABYTE = 1_000_000
+NAME_LENGTH = 255
+
+
+class UploadRejected(ValueError):
+    """A file that we do not accept. The message is a sentence for the person who sent it."""
+
+
+@dataclass(frozen=True)
+class AcceptedImage:
+    """What is known of an image from its header and its bytes."""
+
+    filename: str  # the user's name for it, made printable
+    extension: str  # by content, not by that name
+    sha256: str
+    width: int  # pixels, upright
+    height: int
+    size: int  # bytes
+
+
+class SizeLimitHandler(FileUploadHandler):
+    """Reads on past the limit, so that the client gets to see the answer, but keeps nothing of what it reads.
+
+    An oversized file reaches the view without content, but with its real size, and is refused there like any other.
+    """
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        super().new_file(*args, **kwargs)
+        self.received = 0
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes | None:
+        self.received = start + len(raw_data)
+        return None if self.received > settings.MAX_UPLOAD_MB * MEGABYTE else raw_data
+
+    def file_complete(self, file_size: int) -> UploadedFile[Any] | None:
+        if self.received <= settings.MAX_UPLOAD_MB * MEGABYTE:
+            return None
+        return UploadedFile(BytesIO(), self.file_name, self.content_type, self.received)
+
+
+def inspect(file: UploadedFile[Any]) -> AcceptedImage:
+    """Return the facts about an upload, reading its header and hashing its bytes; pixels are not decoded.
+
+    Raises UploadRejected. The declared type and the file's name are not believed.
+    """
+    size = file.size or 0
+    if size == 0:
+        raise UploadRejected("The file is empty")
+    if size > settings.MAX_UPLOAD_MB * MEGABYTE:
+        raise UploadRejected(f"The file has {size / MEGABYTE:.1f} MB; at most {settings.MAX_UPLOAD_MB} MB are accepted")
+    try:
+        image = open_image(cast("IO[bytes]", file))
+        width, height = upright_size(image)
+    except NotAnImage as error:
+        raise UploadRejected(str(error)) from error
+    if width * height > settings.MAX_UPLOAD_MEGAPIXELS * 1_000_000:
+        raise UploadRejected(
+            f"The image has {width} x {height} pixels; at most {settings.MAX_UPLOAD_MEGAPIXELS} megapixels are accepted"
+        )
+    extension = EXTENSIONS[str(image.format)]
+    return AcceptedImage(_printable(file.name or ""), extension, _sha256(file), width, height, size)
+
+
+def _printable(name: str) -> str:
+    """Drop what no name needs and databases, logs or readers trip over: control and direction characters."""
+    return "".join(character for character in name if character.isprintable())[:NAME_LENGTH] or "unnamed"
+
+
+def _sha256(file: UploadedFile[Any]) -> str:
+    digest = hashlib.sha256()
+    for chunk in file.chunks():
+        digest.update(chunk)
+    return digest.hexdigest()
