@@ -4,17 +4,35 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
-
-from classifier.preprocessing import Preprocessing
 
 MODEL, LABELS, MANIFEST = "model.tflite", "labels.json", "bundle.json"
 
 
 class BundleError(Exception):
     """The folder is no bundle, or not the one that was installed. The message says what is wrong with which file."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a bundle wants done to an image. Pixel scaling is not here: it is the first layer of the exported model."""
+
+    size: int = 224  # pixels, both sides of the model's input
+    crop: float = 0.875  # centre square, as a part of the short side; 1 keeps it all
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Read what to_dict() wrote. Raises TypeError or ValueError on anything else."""
+        spec = cls(**data)
+        if not (isinstance(spec.size, int) and 0 < spec.size <= 4096 and 0 < spec.crop <= 1):
+            raise ValueError(f"Preprocessing {data} is out of range")
+        return spec
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what bundle.json keeps."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifier import bundle as bundles
-from classifier.bundle import Bundle
-from classifier.preprocessing import Preprocessing
+from classifier.bundle import Bundle, Preprocessing
 
 # What the pixels, 0 to 255, are multiplied by and what is added, before the network sees them.
 SCALINGS = {"symmetric": (1 / 127.5, -1.0), "unit": (1 / 255, 0.0), "none": (1.0, 0.0)}

@@ -5,13 +5,13 @@ photos it gives a top-1 of 0.886 where squashing the whole picture into a square
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import IO, Any, Self
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from classifier.bundle import Preprocessing
 from classifier.images import DECODER_ERRORS, NotAnImage, open_image, orientation
 
 # EXIF orientation -> what turns the stored picture upright (CIPA DC-008-2019, 4.6.5.1.6).
@@ -25,26 +25,6 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 WHITE = (255, 255, 255, 255)
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a bundle wants done to an image. Pixel scaling is not here: it is the first layer of the exported model."""
-
-    size: int = 224  # pixels, both sides of the model's input
-    crop: float = 0.875  # centre square, as a part of the short side; 1 keeps it all
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Read what to_dict() wrote. Raises TypeError or ValueError on anything else."""
-        spec = cls(**data)
-        if not (isinstance(spec.size, int) and 0 < spec.size <= 4096 and 0 < spec.crop <= 1):
-            raise ValueError(f"Preprocessing {data} is out of range")
-        return spec
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what bundle.json keeps."""
-        return asdict(self)
 
 
 def load_pixels(file: IO[bytes], spec: Preprocessing) -> npt.NDArray[np.float32]:

@@ -110,7 +110,7 @@ TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
 if TESTING:
     DATABASE_URL = env.str("DATABASE_TEST_URL", default="") or f"sqlite:///{DATA_DIR / 'db.sqlite3'}"
-DATABASES = {"default": {**env.db_url_config(DATABASE_URL), "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}
+DATABASES = {"default": {**env.db_url_config(DATABASE_URL), "CONN_MAX_AGE": 60}}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         # A writer takes its lock at BEGIN and waits for it: no "database is locked" in the middle of a transaction.
@@ -121,6 +121,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
     # In-memory databases lock differently from what users run: tests use a file too.
     DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
+else:
+    # A server may have been restarted since the last request.
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
 # Shared by the web processes and the workers: it tells /readyz which workers are alive.
 CACHES = {"default": env.cache_url("CACHE_URL", default=f"filecache://{DATA_DIR / 'cache'}")}
@@ -128,7 +131,7 @@ CACHES = {"default": env.cache_url("CACHE_URL", default=f"filecache://{DATA_DIR 
 # --- Queue: django-q2 rings a bell, nothing more ----------------------------------------------------------------------
 
 # Classifying processes. One thread each: two processes on two cores beat one process with two threads.
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+CORES: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 WORKERS = env.int("WORKERS", default=CORES)
 # A claimed image that has no result after this long is tried again by somebody else. Decoding and classifying takes
 # milliseconds, the largest accepted image some seconds.

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Web and worker together on one machine, until Ctrl-C, SIGTERM, or the death of either; then both stop cleanly.
 set -u
+# Job control gives each its own process group: a terminal's Ctrl-C reaches this script only, which passes it on, once.
+# django-q2 deadlocks when a second signal arrives while it handles the first.
+set -m
 cd "$(dirname "$0")/.."
 bin=${VIRTUAL_ENV:-.venv}/bin
 
@@ -9,9 +12,14 @@ web=$!
 "$bin/python" manage.py qcluster &
 worker=$!
 
-stop() { kill -TERM "$web" "$worker" 2>/dev/null; }
 asked=0
-trap 'asked=1; stop' INT TERM
+stopping=0
+stop() {
+    [ "$stopping" = 1 ] && return
+    stopping=1
+    kill -TERM "$web" "$worker" 2>/dev/null
+}
+trap 'asked=1; stop' INT TERM HUP
 wait -n "$web" "$worker"
 stop
 # A signal ends a wait early, so wait until nothing is left to wait for.

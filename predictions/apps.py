@@ -1,3 +1,5 @@
+import gc
+
 from django.apps import AppConfig
 
 
@@ -11,3 +13,7 @@ class PredictionsConfig(AppConfig):
 
         # A worker that starts, for the first time or in place of a dead one, looks for what waits; nobody has to ring.
         post_spawn.connect(queue.ring_at_worker_start, dispatch_uid="ring_at_worker_start")
+        # django-q2 forks six processes after this. Frozen objects are left alone by the garbage collector, which would
+        # write to, and so copy, the memory they share: 40 MB less in all.
+        gc.collect()
+        gc.freeze()

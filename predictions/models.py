@@ -8,6 +8,7 @@ its lease: whoever lost the lease matches no row any more, so a late result cann
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from datetime import timedelta
 from pathlib import PurePath
@@ -15,13 +16,15 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
 from classifier.models import ModelVersion
 
 MAX_ATTEMPTS = 3
+# Images claimed at once: one SELECT and one UPDATE for four halve what a claim costs beside 6 ms of classifying.
+BATCH = 4
 LABEL_LENGTH = 200
 
 
@@ -46,16 +49,28 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         """Return those that wait for a worker."""
         return self.filter(status=Status.PENDING)
 
-    def claim(self) -> ImagePrediction | None:
-        """Return the oldest waiting image, now leased to the caller alone; None if none waits.
+    def claim(self) -> list[ImagePrediction]:
+        """Return the images that wait longest, now leased to the caller alone; none if none waits.
 
-        The rows behind the oldest are tried when other workers win the first: with many workers, somebody always does.
+        At most BATCH, and at most half of those in sight: the rest is for the other workers. One that was tried before
+        comes alone, so that an image which kills its worker takes no innocent ones with it.
         """
-        while candidates := list(self.pending().order_by("pk")[:8]):
-            for row in candidates:
-                if row._take():
-                    return row
-        return None
+        while waiting := list(self.pending().order_by("pk").only("attempts", "image_path")[: 2 * BATCH]):
+            fresh = list(itertools.takewhile(lambda row: row.attempts == 0, waiting))
+            if claimed := self._lease(fresh[: max(1, len(waiting) // 2)] or waiting[:1]):
+                return claimed
+        return []
+
+    def _lease(self, rows: list[ImagePrediction]) -> list[ImagePrediction]:
+        """Claim pending rows of equal attempts, in one UPDATE; return those that nobody else was faster to claim."""
+        attempts, lease = rows[0].attempts, timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
+        waiting = self.filter(pk__in=[row.pk for row in rows], status=Status.PENDING, attempts=attempts)
+        won = waiting.update(status=Status.PROCESSING, attempts=attempts + 1, lease_expires_at=lease)
+        for row in rows:
+            row.status, row.attempts, row.lease_expires_at = Status.PROCESSING, attempts + 1, lease
+        if won == len(rows):
+            return rows
+        return [row for row in rows if row._claim().exists()]
 
     def recover_stale(self) -> tuple[int, int]:
         """Return expired claims to the queue, or fail those that had MAX_ATTEMPTS; return how many of each."""
@@ -125,33 +140,29 @@ class ImagePrediction(models.Model):
 
         A correction stays the truth: the answer is then recorded beside it.
         """
-        corrected, best = Q(corrected_at__isnull=False), labels[0]
-        return self._leave_processing(
-            status=Status.DONE,
-            error="",
-            all_predictions=labels,
-            model_version=version,
-            classified_at=timezone.now(),
-            top_prediction=Case(When(corrected, then=F("top_prediction")), default=Value(best["label"])),
-            confidence=Case(When(corrected, then=F("confidence")), default=Value(best["confidence"])),
-        )
+        best = labels[0]
+        answer = {
+            "status": Status.DONE,
+            "error": "",
+            "lease_expires_at": None,
+            "all_predictions": labels,
+            "model_version": version,
+            "classified_at": timezone.now(),
+        }
+        uncorrected = self._claim().filter(corrected_at=None)
+        if uncorrected.update(**answer, top_prediction=best["label"], confidence=best["confidence"]):
+            return True
+        return self._claim().update(**answer) == 1
 
     def fail(self, reason: str) -> bool:
         """Record that there will be no answer, and why; return False if this claim had been lost."""
-        return self._leave_processing(status=Status.FAILED, error=reason)
+        return self._claim().update(status=Status.FAILED, error=reason, lease_expires_at=None) == 1
 
-    def _take(self) -> bool:
-        """Claim this pending row; return False if somebody else was faster."""
-        lease = timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
-        waiting = ImagePrediction.objects.filter(pk=self.pk, status=Status.PENDING, attempts=self.attempts)
-        self.status, self.attempts, self.lease_expires_at = Status.PROCESSING, self.attempts + 1, lease
-        return waiting.update(status=self.status, attempts=self.attempts, lease_expires_at=lease) == 1
-
-    def _leave_processing(self, **changes: Any) -> bool:
-        claim = ImagePrediction.objects.filter(
+    def _claim(self) -> ImagePredictionQuerySet:
+        """Return this row, as long as it is still leased as it was when it was claimed."""
+        return ImagePrediction.objects.filter(
             pk=self.pk, status=Status.PROCESSING, attempts=self.attempts, lease_expires_at=self.lease_expires_at
         )
-        return claim.update(lease_expires_at=None, **changes) == 1
 
 
 class Correction(models.Model):

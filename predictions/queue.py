@@ -15,8 +15,6 @@ logger = logging.getLogger(__name__)
 
 # A dotted name: the web process must not import what the worker runs.
 TASK = "predictions.tasks.classify_pending"
-# With this many images waiting, enough bells have been rung: who answers one goes on until nothing is left.
-CROWD = 32
 
 
 def ring(times: int = 1) -> None:
@@ -25,9 +23,14 @@ def ring(times: int = 1) -> None:
         transaction.on_commit(partial(async_task, TASK), robust=True)
 
 
-def ring_unless_crowded() -> None:
-    """Ring for a new image, except when so many wait that another bell would only cost time."""
-    if ImagePrediction.objects.pending()[:CROWD].count() < CROWD:
+def ring_for(prediction: ImagePrediction) -> None:
+    """Ring for a new image, unless older ones already wait for every worker.
+
+    For those the bells were rung, and who answers one claims images until none is left, so comes to this one too. Only
+    older images count: of several that arrive at once each would otherwise leave the ringing to the others.
+    """
+    older = ImagePrediction.objects.pending().filter(pk__lt=prediction.pk)
+    if len(older.values_list("pk")[: settings.WORKERS]) < settings.WORKERS:
         ring()
 
 

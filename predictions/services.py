@@ -50,7 +50,7 @@ def submit(file: UploadedFile[Any], by: Person = None) -> ImagePrediction:
     except BaseException:
         prediction.image_path.delete(save=False)
         raise
-    queue.ring_unless_crowded()
+    queue.ring_for(prediction)
     return prediction
 
 

@@ -35,10 +35,12 @@ def classify_pending() -> None:
         logger.error("The model cannot be used, images wait: %s", error)
         return
     stop = time.monotonic() + TASK_SECONDS
-    while prediction := ImagePrediction.objects.claim():
-        classify(prediction, classifier, version)
+    while predictions := ImagePrediction.objects.claim():
+        for prediction in predictions:
+            classify(prediction, classifier, version)
         if time.monotonic() > stop:
-            queue.ring()
+            # Two for one: while a backlog lasts, ever more workers of ever more machines join in.
+            queue.ring(2)
             return
 
 

@@ -1,0 +1,192 @@
+"""Measuring: what the machine can do at best (the floor), and what a running service makes of it."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import urllib3
+from PIL import Image
+
+from classifier.preprocessing import load_pixels
+from classifier.runtime import load
+
+IDLE_POLL_SECONDS = 0.005
+# During a burst, asking more often would measure the asking: the machine that answers is the one that classifies.
+BURST_POLL_SECONDS = 0.025
+DEADLINE_SECONDS = 120
+Progress = Callable[[int], object]
+
+
+class BenchmarkError(Exception):
+    """The measurement could not be made; the message says why."""
+
+
+def read_photos(folder: Path | None) -> list[bytes]:
+    """Return the photos of a folder, or 16 made-up JPEGs of 500 x 375, if there is none. Raises BenchmarkError."""
+    if folder is None:
+        return [_made_up_photo(seed) for seed in range(16)]
+    photos = [path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix.lower() in {".jpg", ".jpeg"}]
+    if not photos:
+        raise BenchmarkError(f"{folder} has no JPEG photos")
+    return photos
+
+
+def _made_up_photo(seed: int) -> bytes:
+    """Return a JPEG that is as much work to decode as a photo of its size: structure and some noise."""
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 255, (24, 32, 3), dtype=np.uint8)).resize((500, 375))
+    noisy = np.asarray(coarse, dtype=np.int16) + random.integers(-12, 12, (375, 500, 3))
+    file = BytesIO()
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def measure_steps(path: Path, digest: str, photos: Sequence[bytes]) -> dict[str, float]:
+    """Return the median milliseconds of decoding with preprocessing, and of inference, in one process."""
+    classifier = load(path, digest)
+    decode, inference = [], []
+    for photo in list(photos) * 3:
+        start = time.perf_counter()
+        pixels = load_pixels(BytesIO(photo), classifier.bundle.preprocessing)
+        middle = time.perf_counter()
+        classifier.infer(pixels)
+        decode.append(middle - start)
+        inference.append(time.perf_counter() - middle)
+    return {"decode_ms": _median_ms(decode), "inference_ms": _median_ms(inference)}
+
+
+def measure_floor(path: Path, digest: str, photos: Sequence[bytes], processes: int, seconds: float = 4) -> float:
+    """Return the images/s of plain decode-and-classify loops on `processes` cores, with nothing around them."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes) as pool:
+        arguments = [(path, digest, photos, seconds)] * processes
+        pool.starmap(_loop, [(path, digest, photos, 0.5)] * processes, chunksize=1)  # load the model, warm up
+        return sum(pool.starmap(_loop, arguments, chunksize=1))
+
+
+def _loop(path: Path, digest: str, photos: Sequence[bytes], seconds: float) -> float:
+    classifier = load(path, digest)
+    start, count = time.perf_counter(), 0
+    for photo in itertools.cycle(photos):
+        classifier.classify(BytesIO(photo))
+        count += 1
+        if time.perf_counter() - start >= seconds:
+            break
+    return count / (time.perf_counter() - start)
+
+
+class Service:
+    """A client of a running service, by its REST contract alone."""
+
+    def __init__(self, url: str, clients: int) -> None:
+        self.url = url.rstrip("/")
+        self.http = urllib3.PoolManager(maxsize=clients, retries=False, timeout=urllib3.Timeout(60))
+        self.numbers = itertools.count()
+
+    def upload(self, photo: bytes) -> tuple[str, float]:
+        """POST a photo; return its address and the seconds that the answer took."""
+        # Bytes behind the end of a JPEG make each upload another file, lest the service remembers one.
+        content = photo + b"benchmark %d" % next(self.numbers)
+        start = time.perf_counter()
+        fields = {"file": ("benchmark.jpg", content, "image/jpeg")}
+        answer = self.http.request("POST", f"{self.url}/predictions/", fields=fields)
+        seconds = time.perf_counter() - start
+        if answer.status != 201:
+            raise BenchmarkError(f"POST answered {answer.status}: {answer.data[:200]!r}")
+        return f"{self.url}/predictions/{answer.json()['id']}/", seconds
+
+    def wait(self, address: str, poll_seconds: float) -> bool:
+        """Return once the photo at `address` is classified; False if it was already.
+
+        Raises BenchmarkError if it fails or takes too long.
+        """
+        deadline, waited = time.monotonic() + DEADLINE_SECONDS, False
+        while time.monotonic() < deadline:
+            status = self.http.request("GET", address).json()["status"]
+            if status == "done":
+                return waited
+            if status == "failed":
+                break
+            waited = True
+            time.sleep(poll_seconds)
+        raise BenchmarkError(f"{address} has no result")
+
+    def delete(self, addresses: Sequence[str]) -> None:
+        """Delete what was uploaded."""
+        for address in addresses:
+            self.http.request("DELETE", address)
+
+
+def measure_idle(service: Service, photos: Sequence[bytes], count: int, progress: Progress) -> dict[str, float]:
+    """Upload one photo after the other; return the milliseconds from upload to result."""
+    seconds, addresses = [], []
+    try:
+        for photo in _cycle(photos, count):
+            start = time.perf_counter()
+            address, _ = service.upload(photo)
+            addresses.append(address)
+            service.wait(address, IDLE_POLL_SECONDS)
+            seconds.append(time.perf_counter() - start)
+            progress(1)
+    finally:
+        service.delete(addresses)
+    return {"idle_p50_ms": _median_ms(seconds), "idle_p95_ms": _p95_ms(seconds)}
+
+
+def measure_burst(
+    service: Service, photos: Sequence[bytes], count: int, clients: int, progress: Progress
+) -> dict[str, float]:
+    """Upload `count` photos with `clients` at once; return images/s until the last result, and the time of a POST."""
+    start = time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        uploads = list(pool.map(service.upload, _cycle(photos, count)))
+    addresses = [address for address, _ in uploads]
+    try:
+        end = time.perf_counter()
+        # The last one first: when it is done, asking for the others is a check that must not count as classifying.
+        for address in reversed(addresses):
+            if service.wait(address, BURST_POLL_SECONDS):
+                end = time.perf_counter()
+            progress(1)
+        rate = count / (end - start)
+    finally:
+        service.delete(addresses)
+    posts = [seconds for _, seconds in uploads]
+    return {"burst_images_per_s": rate, "post_p50_ms": _median_ms(posts), "post_p95_ms": _p95_ms(posts)}
+
+
+def _cycle(photos: Sequence[bytes], count: int) -> Iterator[bytes]:
+    return itertools.islice(itertools.cycle(photos), count)
+
+
+def _median_ms(seconds: Sequence[float]) -> float:
+    return statistics.median(seconds) * 1000
+
+
+def _p95_ms(seconds: Sequence[float]) -> float:
+    return statistics.quantiles(seconds, n=20, method="inclusive")[-1] * 1000
+
+
+def summary(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the figures as rows of a table, named for people."""
+    names = {
+        "decode_ms": ("decode and preprocess, median", "{:.1f} ms"),
+        "inference_ms": ("inference, median", "{:.1f} ms"),
+        "floor_images_per_s": ("floor: plain loop on all cores", "{:.0f} images/s"),
+        "idle_p50_ms": ("upload to result, idle, p50", "{:.0f} ms"),
+        "idle_p95_ms": ("upload to result, idle, p95", "{:.0f} ms"),
+        "post_p50_ms": ("POST during the burst, p50", "{:.0f} ms"),
+        "post_p95_ms": ("POST during the burst, p95", "{:.0f} ms"),
+        "burst_images_per_s": ("burst, end to end", "{:.0f} images/s"),
+        "burst_to_floor": ("burst to floor", "{:.2f}"),
+    }
+    return [(name, form.format(results[key])) for key, (name, form) in names.items() if key in results]
