@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import urllib3
 from PIL import Image
+from urllib3.filepost import encode_multipart_formdata
 
 from classifier.preprocessing import load_pixels
 from classifier.runtime import load
@@ -24,6 +25,7 @@ IDLE_POLL_SECONDS = 0.005
 BURST_POLL_SECONDS = 0.025
 DEADLINE_SECONDS = 120
 Progress = Callable[[int], object]
+Form = tuple[bytes, str]
 
 
 class BenchmarkError(Exception):
@@ -92,13 +94,19 @@ class Service:
         self.http = urllib3.PoolManager(maxsize=clients, retries=False, timeout=urllib3.Timeout(60))
         self.numbers = itertools.count()
 
-    def upload(self, photo: bytes) -> tuple[str, float]:
-        """POST a photo; return its address and the seconds that the answer took."""
+    def form(self, photo: bytes) -> Form:
+        """Return the multipart body of an upload, and its type."""
         # Bytes behind the end of a JPEG make each upload another file, lest the service remembers one.
         content = photo + b"benchmark %d" % next(self.numbers)
+        return encode_multipart_formdata({"file": ("benchmark.jpg", content, "image/jpeg")})
+
+    def upload(self, form: Form) -> tuple[str, float]:
+        """POST a form; return the photo's address and the seconds that the answer took."""
+        body, content_type = form
         start = time.perf_counter()
-        fields = {"file": ("benchmark.jpg", content, "image/jpeg")}
-        answer = self.http.request("POST", f"{self.url}/predictions/", fields=fields)
+        answer = self.http.request(
+            "POST", f"{self.url}/predictions/", body=body, headers={"Content-Type": content_type}
+        )
         seconds = time.perf_counter() - start
         if answer.status != 201:
             raise BenchmarkError(f"POST answered {answer.status}: {answer.data[:200]!r}")
@@ -130,9 +138,9 @@ def measure_idle(service: Service, photos: Sequence[bytes], count: int, progress
     """Upload one photo after the other; return the milliseconds from upload to result."""
     seconds, addresses = [], []
     try:
-        for photo in _cycle(photos, count):
+        for form in _forms(service, photos, count):
             start = time.perf_counter()
-            address, _ = service.upload(photo)
+            address, _ = service.upload(form)
             addresses.append(address)
             service.wait(address, IDLE_POLL_SECONDS)
             seconds.append(time.perf_counter() - start)
@@ -146,9 +154,10 @@ def measure_burst(
     service: Service, photos: Sequence[bytes], count: int, clients: int, progress: Progress
 ) -> dict[str, float]:
     """Upload `count` photos with `clients` at once; return images/s until the last result, and the time of a POST."""
+    forms = list(_forms(service, photos, count))
     start = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
-        uploads = list(pool.map(service.upload, _cycle(photos, count)))
+        uploads = list(pool.map(service.upload, forms))
     addresses = [address for address, _ in uploads]
     try:
         end = time.perf_counter()
@@ -164,8 +173,8 @@ def measure_burst(
     return {"burst_images_per_s": rate, "post_p50_ms": _median_ms(posts), "post_p95_ms": _p95_ms(posts)}
 
 
-def _cycle(photos: Sequence[bytes], count: int) -> Iterator[bytes]:
-    return itertools.islice(itertools.cycle(photos), count)
+def _forms(service: Service, photos: Sequence[bytes], count: int) -> Iterator[Form]:
+    return map(service.form, itertools.islice(itertools.cycle(photos), count))
 
 
 def _median_ms(seconds: Sequence[float]) -> float:

@@ -1,9 +1,8 @@
 """Opening image files of the formats we read, and no others."""
 
 import struct
+from functools import cache
 from typing import IO
-
-import pillow_heif
 
 # Named imports, so that Pillow registers these decoders only: with fewer parsers there is less to attack.
 from PIL import (
@@ -20,7 +19,6 @@ from PIL import (
     WebPImagePlugin,
 )
 
-pillow_heif.register_heif_opener(thumbnails=False)
 # Whoever calls open_image() judges the size from the header; Pillow's own guess would only warn, at another number.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -48,7 +46,6 @@ EXTENSIONS = {
     "HEIF": "heic",
     "AVIF": "avif",
 }
-OPENERS = tuple(name for name in EXTENSIONS if name != "MPO")
 
 
 class NotAnImage(ValueError):
@@ -65,7 +62,10 @@ def open_image(file: IO[bytes]) -> Image.Image:
     Raises NotAnImage, whatever the bytes are. The format is judged by content; names and declared types do not count.
     """
     try:
-        return Image.open(file, formats=OPENERS)
+        if file.read(12)[4:8] == b"ftyp":
+            _register_heif()
+        file.seek(0)
+        return Image.open(file, formats=[name for name in EXTENSIONS if name in Image.OPEN])
     except UnidentifiedImageError as error:
         raise NotAnImage("File must be an image") from error
     except DECODER_ERRORS as error:
@@ -86,3 +86,11 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     # Pillow decodes a whole PNG to look for its EXIF data, which cameras do not write there.
     turned = image.format != "PNG" and orientation(image) >= 5
     return (image.height, image.width) if turned else (image.width, image.height)
+
+
+@cache
+def _register_heif() -> None:
+    """Load the HEIC decoder with the first file that may need it: most services never do, and it takes 5 MB."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False)

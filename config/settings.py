@@ -51,9 +51,7 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # --- The application -------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "predictions",
-    "classifier",
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # config.urls discovers: workers need no admin
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -64,6 +62,8 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_q",
+    "classifier",
+    "predictions",  # last: what its AppConfig freezes is then everything
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

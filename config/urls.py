@@ -6,6 +6,8 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, Spec
 
 from config import health
 
+admin.autodiscover()
+
 urlpatterns = [
     path("ping", health.ping, name="ping"),
     path("livez", health.livez, name="livez"),

@@ -9,7 +9,8 @@ bin=${VIRTUAL_ENV:-.venv}/bin
 
 "$bin/gunicorn" --config deploy/gunicorn.conf.py config.wsgi &
 web=$!
-"$bin/python" manage.py qcluster &
+# Classifying takes all it can get; people who click or upload come first.
+nice -n 10 "$bin/python" manage.py qcluster &
 worker=$!
 
 asked=0

@@ -23,8 +23,8 @@ from django.utils import timezone
 from classifier.models import ModelVersion
 
 MAX_ATTEMPTS = 3
-# Images claimed at once: one SELECT and one UPDATE for four halve what a claim costs beside 6 ms of classifying.
-BATCH = 4
+# Images claimed at once: one SELECT and one UPDATE for eight. Claiming each alone costs a burst a fifth of its speed.
+BATCH = 8
 LABEL_LENGTH = 200
 
 
