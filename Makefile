@@ -30,7 +30,7 @@ run: .venv/.base
 	@exec deploy/run.sh
 
 test: .venv/.dev
-	$(BIN)/pytest
+	$(BIN)/python -m pytest
 
 check: .venv/.dev
 	$(BIN)/ruff check .

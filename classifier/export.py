@@ -121,8 +121,7 @@ def _import_keras() -> Any:
 
 
 def _where_the_weights_go(error: Exception) -> str:
-    keras = _import_keras()
-    folder = Path(keras.config.keras_home()) / "models"
+    folder = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
     return (
         f"Keras could not get the weights of MobileNetV2 ({error}).\n"
         f"Put these two files into {folder} (KERAS_HOME says where else), then run install_model again:\n"
@@ -149,7 +148,7 @@ def _with_scaling_and_embedding(source: Source, size: int) -> Any:
     scale, offset = SCALINGS[source.scaling]
     pixels = keras.Input((size, size, 3), name="pixels")
     last = next(layer for layer in reversed(source.model.layers) if layer.weights)
-    features = keras.Model(source.model.input, [last.input, source.model.output])
+    features = keras.Model(source.model.inputs[0], [last.input, source.model.outputs[0]])
     embedding, probabilities = features(keras.layers.Rescaling(scale, offset=offset)(pixels))
     return keras.Model(pixels, {"embedding": keras.layers.Flatten()(embedding), "probabilities": probabilities})
 
@@ -164,8 +163,11 @@ def _convert(model: Any, size: int) -> bytes:
     signature = [tf.TensorSpec((1, size, size, 3), tf.float32, name="pixels")]
     archive.add_endpoint("serve", lambda pixels: model(pixels, training=False), input_signature=signature)
     with tempfile.TemporaryDirectory() as saved:
-        archive.write_out(saved, verbose=False)
-        return bytes(tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=["serve"]).convert())
+        try:
+            archive.write_out(saved, verbose=False)
+            return bytes(tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=["serve"]).convert())
+        except Exception as error:  # both raise whatever went wrong inside
+            raise ExportError(f"The model cannot be converted: {error}") from error
 
 
 def _test_images(size: int) -> list[npt.NDArray[np.float32]]:

@@ -53,7 +53,17 @@ class NotAnImage(ValueError):
 
 
 # What Pillow's parsers and decoders let through on hostile bytes.
-DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, struct.error)
+DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+)
 
 
 def open_image(file: IO[bytes]) -> Image.Image:

@@ -70,6 +70,8 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
     queryset = ImagePrediction.objects.select_related("model_version")
     serializer_class = PredictionSerializer
     pagination_class = LinkHeaderPagination
+    # The default ends at a dot, behind which Django would answer with a page of HTML.
+    lookup_value_regex = "[^/]+"
     parser_classes = [JSONParser, MultiPartParser, FormParser]
 
     def get_serializer_class(self) -> Any:

@@ -1,7 +1,6 @@
 """The queue is only a bell: it says that there may be work. The rows say what the work is."""
 
 import logging
-from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -20,7 +19,7 @@ TASK = "predictions.tasks.classify_pending"
 def ring(times: int = 1) -> None:
     """Ring, once the current transaction is committed. Never raises: what a lost bell leaves, the sweep finds."""
     for _ in range(times):
-        transaction.on_commit(partial(async_task, TASK), robust=True)
+        transaction.on_commit(_ring, robust=True)
 
 
 def ring_for(prediction: ImagePrediction) -> None:
@@ -51,3 +50,7 @@ def ring_at_worker_start(**_signal: Any) -> None:
 def live_workers() -> int:
     """Return how many worker processes of all clusters reported in the last three seconds."""
     return sum(len(stat.workers) for stat in Stat.get_all())
+
+
+def _ring() -> None:
+    async_task(TASK)

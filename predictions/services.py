@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-from functools import partial
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -75,7 +74,7 @@ def correct(pk: int, label: str, confidence: float, *, by: Person, source: Corre
 def remove(prediction: ImagePrediction) -> None:
     """Delete the row, and once that is certain, the file: there is never a row whose file is gone."""
     storage, name = prediction.image_path.storage, str(prediction.image_path.name)
-    transaction.on_commit(partial(storage.delete, name), robust=True)
+    transaction.on_commit(lambda: storage.delete(name), robust=True)
     prediction.delete()
 
 

@@ -1,5 +1,6 @@
 """The HTML pages."""
 
+import mimetypes
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -51,7 +52,11 @@ def image(request: HttpRequest, pk: int) -> FileResponse:
     """Send the original file. It is a stranger's: the browser must neither guess its type nor run anything of it."""
     prediction = get_object_or_404(ImagePrediction, pk=pk)
     try:
-        response = FileResponse(prediction.image_path.open("rb"), filename=prediction.filename)
+        # The type follows our name for the file, which follows its content; the user's name could make it a page.
+        content_type = mimetypes.guess_type(str(prediction.image_path.name))[0]
+        response = FileResponse(
+            prediction.image_path.open("rb"), filename=prediction.filename, content_type=content_type
+        )
     except FileNotFoundError as error:
         raise Http404("The file is no longer in the storage") from error
     response["X-Content-Type-Options"] = "nosniff"

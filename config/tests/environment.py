@@ -1,0 +1,152 @@
+"""A pytest plugin: the environment of every test, set before Django reads its settings, and the shared fixtures."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from filelock import FileLock
+from PIL import Image
+
+if TYPE_CHECKING:
+    from django.core.files.uploadedfile import SimpleUploadedFile
+
+    from classifier.bundle import Bundle
+    from classifier.models import ModelVersion
+    from config.tests.service import Service
+    from predictions.models import ImagePrediction
+
+os.environ["TESTING"] = "1"
+for name in ("ENVIRONMENT", "DEBUG", "CACHE_URL"):
+    os.environ.pop(name, None)
+# The xdist processes inherit the folder of the first; whoever made it removes it.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="tests-")
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTOS = ROOT.parent / "shared" / "photos"
+KERAS_FILES = ("mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5", "imagenet_class_index.json")
+LABELS = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu"]
+
+
+def pytest_unconfigure() -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["DATA_DIR"], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(settings: Any, tmp_path: Path) -> None:
+    """Give every test folders of its own."""
+    settings.MEDIA_ROOT = tmp_path / "media"
+    settings.MODELS_DIR = tmp_path / "models"
+    settings.MEDIA_ROOT.mkdir()
+    settings.MODELS_DIR.mkdir()
+
+
+def _once(name: str, build: Callable[[Path], "Bundle"]) -> "Bundle":
+    """Return a bundle that is built once a test session, by whichever process comes first."""
+    from classifier.bundle import Bundle
+
+    folder = Path(os.environ["DATA_DIR"]) / f"bundle-{name}"
+    with FileLock(f"{folder}.lock"):
+        built = [path for path in folder.glob("*") if path.is_dir()] if folder.exists() else []
+        return Bundle.read(built[0]) if built else build(folder)
+
+
+@pytest.fixture(scope="session")
+def small_bundle() -> "Bundle":
+    """MobileNetV2 with seeded random weights, 7 classes, 96 pixels: small, but made by the real export."""
+    from classifier.export import Source, export
+
+    def build(folder: Path) -> "Bundle":
+        import keras
+
+        keras.utils.set_random_seed(1)
+        model = keras.applications.MobileNetV2((96, 96, 3), alpha=0.35, weights=None, classes=len(LABELS), name="small")
+        return export(Source(model, LABELS, "symmetric", "seeded"), folder)
+
+    return _once("small", build)
+
+
+@pytest.fixture(scope="session")
+def real_bundle() -> "Bundle":
+    """MobileNetV2 with ImageNet's weights, where they are at hand: tests reach no network."""
+    keras_home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    if not all((keras_home / "models" / name).exists() for name in KERAS_FILES):
+        pytest.skip("KERAS_HOME holds no ImageNet weights")
+    from classifier.export import export, mobilenet_v2
+
+    return _once("real", lambda folder: export(mobilenet_v2(), folder))
+
+
+@pytest.fixture(scope="session")
+def photos() -> dict[Path, str]:
+    """Real photos with their ImageNet labels, where they are at hand."""
+    import json
+
+    if not PHOTOS.exists():
+        pytest.skip("there are no photos beside the project")
+    labels = json.loads((PHOTOS / "labels.json").read_text())
+    return {PHOTOS / name: entry["label"] for name, entry in labels.items()}
+
+
+@pytest.fixture
+def install(settings: Any, db: None) -> Callable[["Bundle"], "ModelVersion"]:
+    """Install a bundle for this test alone, and let it serve."""
+    from classifier.bundle import Bundle
+    from classifier.models import ModelVersion
+
+    def install(bundle: "Bundle") -> "ModelVersion":
+        target = Path(settings.MODELS_DIR) / bundle.name
+        shutil.copytree(bundle.path, target)
+        return ModelVersion.objects.install(Bundle.read(target))
+
+    return install
+
+
+@pytest.fixture
+def model(install: Callable[["Bundle"], "ModelVersion"], small_bundle: "Bundle") -> "ModelVersion":
+    """The small model, installed and serving."""
+    return install(small_bundle)
+
+
+def image_bytes(format: str = "JPEG", mode: str = "RGB", size: tuple[int, int] = (120, 80), **options: Any) -> bytes:
+    """Return an encoded image with some structure; `options` go to Pillow's save()."""
+    file = BytesIO()
+    gradient = Image.linear_gradient("L").resize(size)
+    Image.merge("RGB", (gradient, gradient.rotate(90), gradient.rotate(180))).convert(mode).save(
+        file, format, **options
+    )
+    return file.getvalue()
+
+
+@pytest.fixture
+def upload() -> Callable[..., "SimpleUploadedFile"]:
+    """Make an uploaded file: upload(), upload("cat.png", content)."""
+    from django.core.files.uploadedfile import SimpleUploadedFile
+
+    def upload(name: str = "photo.jpg", content: bytes | None = None) -> SimpleUploadedFile:
+        return SimpleUploadedFile(name, image_bytes() if content is None else content)
+
+    return upload
+
+
+@pytest.fixture
+def submit(db: None, upload: Callable[..., "SimpleUploadedFile"]) -> Callable[..., "ImagePrediction"]:
+    """Submit an image as pages and API do."""
+    from predictions import services
+
+    return lambda *args: services.submit(upload(*args))
+
+
+@pytest.fixture(scope="module")
+def service(small_bundle: "Bundle", tmp_path_factory: pytest.TempPathFactory) -> Iterator["Service"]:
+    """The real web and worker processes on a database of their own, with the small model."""
+    from config.tests.service import Service
+
+    with Service(tmp_path_factory.mktemp("service"), small_bundle) as service:
+        yield service

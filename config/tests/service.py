@@ -1,0 +1,148 @@
+"""The whole service as a user runs it, for tests from outside."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg
+import urllib3
+
+from classifier.bundle import Bundle
+from config.tests.environment import ROOT, image_bytes
+
+PYTHON = sys.executable
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Return once the condition holds; the bound only ends a test that would hang."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+class Service:
+    """deploy/run.sh on a free port, with a DATA_DIR and a database of its own, on the server that the tests use."""
+
+    def __init__(self, folder: Path, bundle: Bundle | None, **environment: str) -> None:
+        self.folder, self.bundle = folder, bundle
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.server = os.environ.get("DATABASE_TEST_URL", "")
+        self.database = f"test_service_{uuid.uuid4().hex[:12]}" if self.server else ""
+        self.environment = {
+            **os.environ,
+            "DATA_DIR": str(folder / "var"),
+            "PORT": str(self.port),
+            "HOST": "127.0.0.1",
+            "DATABASE_TEST_URL": self._database_url(),
+            "VIRTUAL_ENV": str(Path(PYTHON).parent.parent),
+            **environment,
+        }
+        self.http = urllib3.PoolManager(maxsize=8, retries=False, timeout=30)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        if self.server:
+            self._on_server(f"CREATE DATABASE {self.database}")
+        self.manage("migrate", "--verbosity", "0")
+        if self.bundle:
+            self.install(self.bundle)
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        if self.server:
+            self._on_server(f"DROP DATABASE {self.database} WITH (FORCE)")
+
+    def start(self) -> None:
+        """Start web and worker; return when both are there."""
+        with (self.folder / "log").open("ab") as log:
+            # Its own session: every process of it can be found, and killed, by it.
+            self.process = subprocess.Popen(
+                [ROOT / "deploy" / "run.sh"], env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_until(lambda: self.checks().get("worker") == "ok")
+
+    def stop(self) -> int:
+        """Stop as `kill` or Ctrl-C would; return the exit status."""
+        assert self.process
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def kill(self) -> None:
+        """End every process at once, as a power cut would."""
+        assert self.process
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(10)
+        wait_until(lambda: not self.pids())
+
+    def pids(self) -> list[int]:
+        """Return the live processes of the service."""
+        assert self.process
+        found = subprocess.run(["ps", "-s", str(self.process.pid), "-o", "pid=,stat="], capture_output=True, text=True)
+        return [int(line.split()[0]) for line in found.stdout.splitlines() if "Z" not in line.split()[1]]
+
+    def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a management command on the service's data."""
+        command = [PYTHON, str(ROOT / "manage.py"), *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=check)
+
+    def install(self, bundle: Bundle) -> None:
+        """Put a bundle where the service finds it, and register it."""
+        shutil.copytree(bundle.path, self.folder / "var" / "models" / bundle.name)
+        self.manage("install_model", "--check")
+
+    def get(self, path: str) -> Any:
+        """Return the JSON at a path."""
+        return self.http.request("GET", self.url + path).json()
+
+    def checks(self) -> dict[str, str]:
+        """Return what /readyz says, nothing while the service is down."""
+        try:
+            checks: dict[str, str] = self.get("/readyz")["checks"]
+        except (urllib3.exceptions.HTTPError, OSError):
+            return {}
+        return checks
+
+    def post(self, content: bytes | None = None, name: str = "photo.jpg") -> Any:
+        """Upload an image; return the answer's JSON."""
+        fields = {"file": (name, content or image_bytes(), "image/jpeg")}
+        return self.http.request("POST", f"{self.url}/predictions/", fields=fields).json()
+
+    def wait_done(self, ids: Sequence[int], seconds: float = 120) -> list[Any]:
+        """Return the predictions once all are done or failed."""
+        wait_until(lambda: all(self.get(f"/predictions/{pk}/")["status"] in {"done", "failed"} for pk in ids), seconds)
+        return [self.get(f"/predictions/{pk}/") for pk in ids]
+
+    def log(self) -> str:
+        """Return what the processes have written."""
+        return (self.folder / "log").read_text()
+
+    def _database_url(self) -> str:
+        return f"{self.server.rsplit('/', 1)[0]}/{self.database}" if self.server else ""
+
+    def _on_server(self, statement: str) -> None:
+        with psycopg.connect(self.server, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+def photo_variants(count: int) -> list[bytes]:
+    """Return images that differ in their bytes."""
+    first = BytesIO(image_bytes(size=(320, 240))).getvalue()
+    return [first + b"%d" % number for number in range(count)]

@@ -1,0 +1,82 @@
+"""/ping as the tutorial's; /livez and /readyz for load balancers and people."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import OperationalError, connection
+from django.test import Client
+from django_q.cluster import Sentinel
+from django_q.status import Stat
+
+from classifier.models import ModelVersion
+
+
+def test_ping_answers_as_the_tutorial(client: Client) -> None:
+    response = client.get("/ping")
+    assert response.json() == {"ping": "pong", "environment": "dev", "testing": True}
+
+
+def test_livez_needs_no_database(client: Client) -> None:
+    assert client.get("/livez").json() == {"status": "alive"}
+
+
+@pytest.mark.django_db
+def test_readyz_names_everything_that_is_missing(client: Client, settings: Any) -> None:
+    cache.clear()
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    checks = response.json()["checks"]
+    assert checks["database"] == checks["storage"] == "ok"
+    assert "install_model" in checks["model"]
+    assert "qcluster" in checks["worker"]
+
+
+@pytest.mark.django_db
+def test_readyz_sees_a_damaged_model(client: Client, model: ModelVersion) -> None:
+    assert client.get("/readyz").json()["checks"]["model"] == "ok"
+    (model.path / "bundle.json").write_text("{}")
+    assert "damaged" in client.get("/readyz").json()["checks"]["model"]
+
+
+@pytest.mark.django_db
+def test_readyz_sees_a_foreign_model(client: Client, model: ModelVersion) -> None:
+    ModelVersion.objects.update(digest="0" * 64)
+    assert "not those that were installed" in client.get("/readyz").json()["checks"]["model"]
+
+
+@pytest.mark.django_db
+def test_readyz_sees_workers_while_they_report(client: Client, model: ModelVersion) -> None:
+    sentinel = Sentinel.__new__(Sentinel)  # a cluster's own report, without starting its processes
+    for name, value in {"parent_pid": 1, "pid": 2, "cluster_id": "x", "broker": None, "reincarnations": 0}.items():
+        setattr(sentinel, name, value)
+    sentinel.status, sentinel.tob = (lambda: "Idle"), None
+    sentinel.monitor = sentinel.pusher = None
+    sentinel.pool, sentinel.result_queue, sentinel.task_queue = [type("P", (), {"pid": 3})()], *_empty_queues()
+    Stat(sentinel).save()
+    response = client.get("/readyz")
+    assert response.status_code == 200, response.json()
+    cache.clear()
+
+
+def _empty_queues() -> tuple[Any, Any]:
+    queue = type("Q", (), {"qsize": lambda self: 0})
+    return queue(), queue()
+
+
+@pytest.mark.django_db
+def test_readyz_says_that_the_database_is_away(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("connection refused")
+
+    with connection.execute_wrapper(away):
+        checks = client.get("/readyz").json()["checks"]
+    assert checks["database"] == "The database does not answer: OperationalError"
+    assert checks["model"].startswith("Unknown")
+
+
+@pytest.mark.django_db
+def test_readyz_says_that_the_storage_is_missing(client: Client, settings: Any, tmp_path: Path) -> None:
+    settings.MEDIA_ROOT = settings.DATA_DIR = tmp_path / "gone"
+    assert "cannot be written" in client.get("/readyz").json()["checks"]["storage"]

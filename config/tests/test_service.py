@@ -1,0 +1,98 @@
+"""The whole service from outside: real processes, a real database, a real model, real signals."""
+
+import os
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from classifier.bundle import Bundle
+from config.tests.environment import LABELS
+from config.tests.service import Service, photo_variants, wait_until
+
+shares_a_service = pytest.mark.xdist_group("service")
+
+
+@shares_a_service
+def test_an_upload_is_classified_out_of_band(service: Service) -> None:
+    accepted = service.post()
+    assert accepted["status"] == "pending"
+    assert accepted["top_prediction"] is accepted["confidence"] is accepted["all_predictions"] is None
+    done = service.wait_done([accepted["id"]])[0]
+    assert done["status"] == "done"
+    assert done["top_prediction"] in LABELS
+    assert [set(answer) for answer in done["all_predictions"]] == [{"label", "confidence"}] * 5
+
+
+@shares_a_service
+def test_it_is_ready_and_says_so(service: Service) -> None:
+    assert set(service.checks().values()) == {"ok"}
+    assert service.manage("check_worker").returncode == 0
+
+
+@shares_a_service
+def test_the_benchmark_measures_it_and_leaves_nothing_behind(service: Service) -> None:
+    before = len(service.get("/predictions/"))
+    result = service.manage("benchmark", "--url", service.url, "--burst", "20", "--clients", "4")
+    assert "burst to floor" in result.stdout
+    assert len(service.get("/predictions/")) == before
+
+
+def test_uploads_wait_for_a_model_and_nothing_is_lost(tmp_path: Path, small_bundle: Bundle) -> None:
+    with Service(tmp_path, None) as service:
+        accepted = [service.post(content)["id"] for content in photo_variants(5)]
+        assert "install_model" in service.checks()["model"]
+        wait_until(lambda: "No model is installed" in service.log())
+        assert service.manage("check_worker").returncode == 0
+        service.install(small_bundle)
+        assert {row["status"] for row in service.wait_done(accepted)} == {"done"}
+        assert set(service.checks().values()) == {"ok"}
+
+
+def test_killing_everything_loses_nothing_and_does_nothing_twice(tmp_path: Path, small_bundle: Bundle) -> None:
+    with Service(tmp_path, small_bundle, LEASE_SECONDS="5") as service:
+        with ThreadPoolExecutor(8) as pool:
+            accepted = [row["id"] for row in pool.map(service.post, photo_variants(100))]
+        service.kill()
+        service.start()
+        rows = service.wait_done(accepted)
+        assert {row["status"] for row in rows} == {"done"}
+        assert len({row["id"] for row in rows}) == 100
+        assert len(list((service.folder / "var" / "media").rglob("*.jpg"))) == 100
+
+
+def test_a_stopped_worker_takes_nothing_with_it(tmp_path: Path, small_bundle: Bundle) -> None:
+    with Service(tmp_path, small_bundle, LEASE_SECONDS="3") as service:
+        accepted = [service.post(content)["id"] for content in photo_variants(40)]
+        worker = int(subprocess.run(["pgrep", "-n", "-s", str(service.process.pid)], capture_output=True).stdout)  # type: ignore[union-attr]
+        os.kill(worker, signal.SIGKILL)
+        assert {row["status"] for row in service.wait_done(accepted)} == {"done"}
+
+
+def test_a_lost_bell_costs_nothing_but_time(tmp_path: Path, small_bundle: Bundle) -> None:
+    with Service(tmp_path, None) as service:
+        accepted = service.post()["id"]
+        service.manage("shell", "-c", "from django_q.models import OrmQ; OrmQ.objects.all().delete()")
+        service.install(small_bundle)
+        assert service.wait_done([accepted])[0]["status"] == "done"
+
+
+def test_it_stops_cleanly_when_asked(tmp_path: Path, small_bundle: Bundle) -> None:
+    service = Service(tmp_path, small_bundle)
+    with service:
+        service.post()
+        assert service.stop() == 0
+        assert service.pids() == []
+        service.start()
+
+
+def test_it_stops_whole_when_a_part_dies(tmp_path: Path, small_bundle: Bundle) -> None:
+    with Service(tmp_path, small_bundle) as service:
+        assert service.process
+        children = subprocess.run(["pgrep", "-P", str(service.process.pid)], capture_output=True, text=True).stdout
+        os.kill(int(children.split()[0]), signal.SIGKILL)
+        assert service.process.wait(60) == 1
+        assert "ended unexpectedly" in service.log()
+        service.start()

@@ -1,0 +1,185 @@
+"""The status machine: every arrow, and everyone who is too late."""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from classifier.models import ModelVersion
+from predictions import services
+from predictions.models import BATCH, MAX_ATTEMPTS, Correction, ImagePrediction, Status
+
+pytestmark = pytest.mark.django_db
+Submit = Callable[..., ImagePrediction]
+CAT = [{"label": "cat", "confidence": 0.9}, {"label": "dog", "confidence": 0.1}]
+DOG = CAT[::-1]
+
+
+def claim_one() -> ImagePrediction:
+    [prediction] = ImagePrediction.objects.claim()
+    return prediction
+
+
+def expire_leases() -> None:
+    past = timezone.now() - timedelta(seconds=1)
+    ImagePrediction.objects.filter(status=Status.PROCESSING).update(lease_expires_at=past)
+
+
+def test_a_claim_is_leased(submit: Submit, settings: Any) -> None:
+    submit()
+    prediction = claim_one()
+    prediction.refresh_from_db()
+    assert (prediction.status, prediction.attempts) == (Status.PROCESSING, 1)
+    assert prediction.lease_expires_at
+    assert timedelta() < prediction.lease_expires_at - timezone.now() <= timedelta(seconds=settings.LEASE_SECONDS)
+    assert ImagePrediction.objects.claim() == []
+
+
+def test_the_oldest_are_claimed_first_and_half_is_left_to_others(submit: Submit) -> None:
+    ids = [submit().pk for _ in range(6)]
+    assert [row.pk for row in ImagePrediction.objects.claim()] == ids[:3]
+    assert [row.pk for row in ImagePrediction.objects.claim()] == ids[3:4]
+
+
+def test_a_claim_takes_no_more_than_a_batch(submit: Submit) -> None:
+    for _ in range(3 * BATCH):
+        submit()
+    assert len(ImagePrediction.objects.claim()) == BATCH
+
+
+def test_what_was_tried_before_is_tried_alone(submit: Submit) -> None:
+    ids = [submit().pk for _ in range(4)]
+    ImagePrediction.objects.filter(pk=ids[0]).update(attempts=1)
+    assert [row.pk for row in ImagePrediction.objects.claim()] == ids[:1]
+    ImagePrediction.objects.filter(pk=ids[2]).update(attempts=1)
+    assert [row.pk for row in ImagePrediction.objects.claim()] == ids[1:2]
+
+
+def test_finishing_records_the_answer(submit: Submit, model: ModelVersion) -> None:
+    submit()
+    prediction = claim_one()
+    assert prediction.finish(CAT, model)
+    prediction.refresh_from_db()
+    assert (prediction.status, prediction.top_prediction, prediction.confidence) == (Status.DONE, "cat", 0.9)
+    assert (prediction.all_predictions, prediction.model_version, prediction.error) == (CAT, model, "")
+    assert prediction.classified_at
+    assert prediction.lease_expires_at is None
+
+
+def test_failing_records_why(submit: Submit) -> None:
+    submit()
+    prediction = claim_one()
+    assert prediction.fail("The image is damaged")
+    prediction.refresh_from_db()
+    assert (prediction.status, prediction.error) == (Status.FAILED, "The image is damaged")
+
+
+def test_a_revived_workers_late_result_is_dropped(submit: Submit, model: ModelVersion) -> None:
+    submit()
+    late = claim_one()
+    expire_leases()
+    ImagePrediction.objects.recover_stale()
+    newer = claim_one()
+    assert not late.finish(DOG, model)
+    assert not late.fail("too late")
+    assert newer.finish(CAT, model)
+    assert not late.finish(DOG, model)
+    newer.refresh_from_db()
+    assert (newer.top_prediction, newer.attempts) == ("cat", 2)
+
+
+def test_a_result_from_before_a_reclassification_is_dropped(submit: Submit, model: ModelVersion) -> None:
+    """Attempts start anew then, so that the attempt alone would not tell the two claims apart."""
+    submit()
+    late = claim_one()
+    expire_leases()
+    ImagePrediction.objects.recover_stale()
+    claim_one().finish(CAT, model)
+    services.reclassify(ImagePrediction.objects.all())
+    assert claim_one().attempts == late.attempts == 1
+    assert not late.finish(DOG, model)
+
+
+def test_a_result_for_a_deleted_image_is_dropped(submit: Submit, model: ModelVersion) -> None:
+    submit()
+    prediction = claim_one()
+    services.remove(ImagePrediction.objects.get())
+    assert not prediction.finish(CAT, model)
+
+
+def test_expired_claims_return_until_the_attempts_are_used_up(submit: Submit) -> None:
+    submit()
+    for _ in range(MAX_ATTEMPTS - 1):
+        claim_one()
+        assert ImagePrediction.objects.recover_stale() == (0, 0)
+        expire_leases()
+        assert ImagePrediction.objects.recover_stale() == (1, 0)
+    claim_one()
+    expire_leases()
+    assert ImagePrediction.objects.recover_stale() == (0, 1)
+    prediction = ImagePrediction.objects.get()
+    assert prediction.status == Status.FAILED
+    assert "tried 3 times" in prediction.error
+
+
+def test_a_correction_survives_a_later_answer(submit: Submit, model: ModelVersion) -> None:
+    pk = submit().pk
+    claim_one().finish(CAT, model)
+    services.correct(pk, "lynx", 1.0, by=None, source=Correction.Source.PAGE)
+    services.reclassify(ImagePrediction.objects.all())
+    prediction = claim_one()
+    assert prediction.finish(DOG, model)
+    prediction.refresh_from_db()
+    assert (prediction.top_prediction, prediction.confidence) == ("lynx", 1.0)
+    assert prediction.all_predictions == DOG
+
+
+def test_reclassifying_starts_anew_and_keeps_the_label_meanwhile(submit: Submit, model: ModelVersion) -> None:
+    done, failed, _waiting = (submit().pk for _ in range(3))
+    claim_one().finish(CAT, model)
+    claim_one().fail("damaged")
+    assert services.reclassify(ImagePrediction.objects.all()) == 2
+    rows = ImagePrediction.objects.in_bulk()
+    assert {row.status for row in rows.values()} == {Status.PENDING}
+    assert rows[done].top_prediction == "cat"
+    assert (rows[failed].error, rows[failed].attempts) == ("", 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_that_claim_at_once_never_share_an_image(submit: Submit) -> None:
+    ids = {submit().pk for _ in range(60)}
+    claims: list[list[int]] = [[] for _ in range(4)]
+    start = threading.Barrier(4)
+
+    def work(mine: list[int]) -> None:
+        start.wait()
+        while rows := ImagePrediction.objects.claim():
+            mine += [row.pk for row in rows]
+        connection.close()
+
+    threads = [threading.Thread(target=work, args=(mine,)) for mine in claims]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(pk for mine in claims for pk in mine) == sorted(ids)
+    assert set(ImagePrediction.objects.values_list("attempts", flat=True)) == {1}
+
+
+def test_who_loses_a_part_of_a_batch_keeps_the_rest(submit: Submit) -> None:
+    for _ in range(3):
+        submit()
+    rows = list(ImagePrediction.objects.order_by("pk"))
+    ImagePrediction.objects.filter(pk=rows[1].pk).update(status=Status.PROCESSING, attempts=1)
+    assert [row.pk for row in ImagePrediction.objects.all()._lease(rows)] == [rows[0].pk, rows[2].pk]
+
+
+def test_rows_name_themselves(submit: Submit) -> None:
+    prediction = submit("cat.jpg")
+    assert str(prediction) == f"{prediction.pk}: cat.jpg"
+    services.correct(prediction.pk, "lynx", 1.0, by=None, source=Correction.Source.PAGE)
+    assert str(Correction.objects.get()) == "none -> lynx"

@@ -1,0 +1,109 @@
+"""The HTML pages and the admin."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from config.tests.environment import image_bytes
+from predictions.models import Correction, ImagePrediction
+
+pytestmark = pytest.mark.django_db
+
+
+def test_one_photo_leads_to_its_page(client: Client, upload: Any) -> None:
+    response = client.post("/", {"file": upload("cat.jpg")})
+    assert response.status_code == 302
+    page = client.get(response["Location"]).content.decode()
+    assert "cat.jpg" in page
+    assert "http-equiv" in page  # it looks again while the photo waits
+
+
+def test_several_photos_lead_to_the_gallery(client: Client, upload: Any) -> None:
+    assert client.post("/", {"file": [upload("a.jpg"), upload("b.jpg")]})["Location"] == "/gallery/"
+    page = client.get("/gallery/").content.decode()
+    assert "a.jpg" in page
+    assert "b.jpg" in page
+
+
+def test_a_refused_file_says_why_and_the_others_go_on(client: Client, upload: Any) -> None:
+    response = client.post("/", {"file": [upload("a.jpg"), upload("notes.txt", b"text")]})
+    page = response.content.decode()
+    assert response.status_code == 400
+    assert "notes.txt</strong>: File must be an image" in page
+    assert ImagePrediction.objects.get().filename == "a.jpg"
+
+
+def test_nothing_chosen_says_so(client: Client) -> None:
+    assert b"Choose at least one photo" in client.post("/").content
+
+
+def test_the_gallery_takes_few_queries(client: Client, submit: Any, django_assert_max_num_queries: Any) -> None:
+    for _ in range(10):
+        submit()
+    with django_assert_max_num_queries(2):
+        client.get("/gallery/")
+
+
+def test_originals_are_served_but_trusted_with_nothing(client: Client, submit: Any) -> None:
+    prediction = submit()
+    response = client.get(f"/gallery/{prediction.pk}/image")
+    assert b"".join(response.streaming_content) == image_bytes()  # type: ignore[attr-defined]
+    assert response["Content-Type"] == "image/jpeg"
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    Path(prediction.image_path.path).unlink()
+    assert client.get(f"/gallery/{prediction.pk}/image").status_code == 404
+
+
+def test_unknown_addresses_have_a_way_back(client: Client) -> None:
+    response = client.get("/gallery/99/")
+    assert response.status_code == 404
+    assert b"/gallery/" in response.content
+
+
+def test_a_name_is_never_a_type(client: Client, upload: Any) -> None:
+    """What is served as an image was accepted as one; a name that says HTML must not make it HTML."""
+    client.post("/", {"file": upload("evil.html")})
+    response = client.get(f"/gallery/{ImagePrediction.objects.get().pk}/image")
+    response.close()
+    assert response["Content-Type"] == "image/jpeg"
+
+
+def test_the_admin_corrects_through_the_service(admin_client: Client, submit: Any, admin_user: Any) -> None:
+    pk = submit().pk
+    url = f"/admin/predictions/imageprediction/{pk}/change/"
+    inline = {f"corrections-{name}": 0 for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
+    assert admin_client.get(url).status_code == 200
+    response = admin_client.post(url, {"top_prediction": "lynx", "confidence": "0.8", **inline})
+    assert response.status_code == 302, response.content
+    correction = Correction.objects.get()
+    assert (correction.label_after, correction.source, correction.corrected_by) == ("lynx", "admin", admin_user)
+    prediction = ImagePrediction.objects.get()
+    assert (prediction.top_prediction, prediction.status) == ("lynx", "pending")
+    admin_client.post(url, {"top_prediction": "lynx", "confidence": "0.8", **inline})
+    assert Correction.objects.count() == 1
+    assert b"required" in admin_client.post(url, {"top_prediction": "", "confidence": "", **inline}).content
+
+
+def test_the_admin_deletes_files_too(
+    admin_client: Client, submit: Any, settings: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    ids = [submit().pk for _ in range(3)]
+    with django_capture_on_commit_callbacks(execute=True):
+        admin_client.post(f"/admin/predictions/imageprediction/{ids[0]}/delete/", {"post": "yes"})
+        admin_client.post(
+            "/admin/predictions/imageprediction/",
+            {"action": "delete_selected", "_selected_action": ids[1:], "post": "yes"},
+        )
+    assert not ImagePrediction.objects.exists()
+    assert not [path for path in Path(settings.MEDIA_ROOT).rglob("*") if path.is_file()]
+
+
+def test_the_admin_lists_everything(admin_client: Client, submit: Any, model: Any) -> None:
+    submit("cat.jpg")
+    assert b"cat.jpg" in admin_client.get("/admin/predictions/imageprediction/?q=cat").content
+    assert model.name.encode() in admin_client.get("/admin/classifier/modelversion/").content
+    for path in ("predictions/imageprediction/add/", "classifier/modelversion/add/"):
+        assert admin_client.get(f"/admin/{path}").status_code == 403

@@ -1,0 +1,85 @@
+"""Where row, file and queue meet: both or neither."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import OperationalError, connection
+
+from config.tests.environment import image_bytes
+from predictions import services
+from predictions.models import Correction, ImagePrediction
+
+pytestmark = pytest.mark.django_db
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let the kernel refuse writes beyond `size` bytes, as a full disk would: EFBIG instead of ENOSPC."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def files(settings: Any) -> list[Path]:
+    return [path for path in Path(settings.MEDIA_ROOT).rglob("*") if path.is_file()]
+
+
+def test_a_full_disk_refuses_the_upload_and_keeps_nothing(client: Any, upload: Any, settings: Any) -> None:
+    file = upload("a.bmp", image_bytes("BMP", size=(400, 300)))
+    with files_of_at_most(100_000):
+        response = client.post("/predictions/", {"file": file})
+    assert (response.status_code, response.json()) == (507, {"detail": "There is no room for this file on the server"})
+    assert not files(settings)
+    assert not ImagePrediction.objects.exists()
+    assert client.post("/predictions/", {"file": upload()}).status_code == 201
+
+
+def test_a_row_that_cannot_be_written_leaves_no_file(upload: Any, settings: Any) -> None:
+    def full(execute: Any, sql: str, *arguments: Any) -> Any:
+        if sql.startswith("INSERT"):
+            raise OperationalError("database or disk is full")
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(full), pytest.raises(OperationalError):
+        services.submit(upload())
+    assert not files(settings)
+
+
+def test_a_storage_that_fails_otherwise_is_an_error_and_not_a_full_disk(
+    upload: Any, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    settings.MEDIA_ROOT = tmp_path / "file"
+    with pytest.raises(OSError, match="Not a directory|exists and is not a directory"):
+        services.submit(upload())
+    assert not ImagePrediction.objects.exists()
+
+
+def test_uploads_and_corrections_remember_who(upload: Any) -> None:
+    user = User.objects.create_user("ada")
+    prediction = services.submit(upload(), by=user)
+    services.correct(prediction.pk, "cat", 1.0, by=user, source=Correction.Source.PAGE)
+    assert prediction.uploaded_by == Correction.objects.get().corrected_by == user
+    assert services.submit(upload(), by=AnonymousUser()).uploaded_by is None
+
+
+def test_the_history_keeps_every_correction(submit: Any) -> None:
+    pk = submit().pk
+    for label in ("cat", "dog"):
+        services.correct(pk, label, 0.5, by=None, source=Correction.Source.API)
+    history = Correction.objects.order_by("pk").values_list("label_before", "label_after")
+    assert list(history) == [("", "cat"), ("cat", "dog")]
+
+
+def test_a_file_stays_when_its_row_does(submit: Any, settings: Any) -> None:
+    prediction = submit()
+    services.remove(prediction)  # the test's own transaction is never committed
+    assert len(files(settings)) == 1

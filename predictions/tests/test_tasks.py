@@ -1,0 +1,159 @@
+"""What a worker does: real images, a real model, and everything that goes wrong on the way."""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from django_q.models import Schedule
+
+from classifier.models import ModelVersion
+from config.tests.environment import LABELS, image_bytes
+from predictions import queue, services, tasks
+from predictions.models import MAX_ATTEMPTS, ImagePrediction, Status
+from predictions.storage import DurableFileSystemStorage
+
+pytestmark = pytest.mark.django_db
+Submit = Callable[..., ImagePrediction]
+
+
+def test_it_classifies_until_none_is_left(submit: Submit, model: ModelVersion) -> None:
+    for _ in range(5):
+        submit()
+    tasks.classify_pending()
+    rows = list(ImagePrediction.objects.all())
+    assert {row.status for row in rows} == {Status.DONE}
+    assert {row.model_version for row in rows} == {model}
+    for row in rows:
+        assert row.all_predictions
+        assert len(row.all_predictions) == 5
+        assert row.top_prediction == row.all_predictions[0]["label"]
+        assert row.top_prediction in LABELS
+
+
+def test_a_task_delivered_twice_changes_nothing(submit: Submit, model: ModelVersion) -> None:
+    pk = submit().pk
+    tasks.classify_pending()
+    first = ImagePrediction.objects.get(pk=pk)
+    tasks.classify_pending()
+    second = ImagePrediction.objects.get(pk=pk)
+    assert (first.classified_at, first.attempts) == (second.classified_at, second.attempts)
+
+
+def test_without_a_model_images_wait(submit: Submit, caplog: pytest.LogCaptureFixture) -> None:
+    submit()
+    tasks.classify_pending()
+    assert ImagePrediction.objects.get().status == Status.PENDING
+    assert "No model is installed: 1 images wait" in caplog.text
+
+
+def test_with_a_damaged_model_images_wait(
+    submit: Submit, model: ModelVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    submit()
+    (model.path / "labels.json").write_text("[]")
+    tasks.classify_pending()
+    assert ImagePrediction.objects.get().status == Status.PENDING
+    assert "labels.json is damaged" in caplog.text
+
+
+def test_a_broken_file_fails_with_a_reason_and_the_others_go_on(submit: Submit, model: ModelVersion) -> None:
+    content = image_bytes(size=(400, 300))
+    broken = submit("broken.jpg", content[: len(content) // 2])
+    whole = submit("whole.jpg", content)
+    tasks.classify_pending()
+    broken.refresh_from_db()
+    whole.refresh_from_db()
+    assert (broken.status, whole.status) == (Status.FAILED, Status.DONE)
+    assert broken.error.startswith("The image is damaged and cannot be decoded")
+
+
+def test_a_vanished_file_fails_with_a_reason(submit: Submit, model: ModelVersion) -> None:
+    prediction = submit()
+    Path(prediction.image_path.path).unlink()
+    tasks.classify_pending()
+    prediction.refresh_from_db()
+    assert (prediction.status, prediction.error) == (Status.FAILED, "The file is no longer in the storage")
+
+
+def test_a_fault_that_is_not_the_images_is_tried_again_later(
+    submit: Submit, model: ModelVersion, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    prediction = submit()
+
+    def unreadable(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DurableFileSystemStorage, "_open", unreadable)
+        tasks.classify_pending()
+    prediction.refresh_from_db()
+    assert (prediction.status, prediction.attempts) == (Status.PROCESSING, 1)
+    assert "attempt 1 failed" in caplog.text
+    ImagePrediction.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    services.recover_stale()
+    tasks.classify_pending()
+    prediction.refresh_from_db()
+    assert (prediction.status, prediction.attempts) == (Status.DONE, 2)
+
+
+def test_a_poison_image_fails_alone(submit: Submit, model: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SystemExit is what django-q2 raises at its timeout; like a crash, it passes every `except Exception`."""
+    innocent = [submit().pk for _ in range(6)]
+    poison = submit("poison.jpg", image_bytes(size=(99, 99)))
+    innocent += [submit().pk for _ in range(6)]
+    real = tasks.classify
+
+    def dies(prediction: ImagePrediction, *rest: Any) -> None:
+        if prediction.pk == poison.pk:
+            raise SystemExit
+        real(prediction, *rest)
+
+    monkeypatch.setattr(tasks, "classify", dies)
+    deaths = 0
+    while ImagePrediction.objects.filter(status__in=[Status.PENDING, Status.PROCESSING]).exists():
+        try:
+            tasks.classify_pending()
+        except SystemExit:
+            deaths += 1
+        ImagePrediction.objects.filter(status=Status.PROCESSING).update(lease_expires_at=timezone.now())
+        services.recover_stale()
+    assert deaths == MAX_ATTEMPTS
+    poison.refresh_from_db()
+    assert poison.status == Status.FAILED
+    assert set(ImagePrediction.objects.filter(pk__in=innocent).values_list("status", flat=True)) == {Status.DONE}
+    assert ImagePrediction.objects.filter(pk__in=innocent, attempts__gt=2).count() == 0
+
+
+def test_a_long_backlog_rings_anew(submit: Submit, model: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "TASK_SECONDS", 0)
+    for _ in range(20):
+        submit()
+    rung: list[int] = []
+    monkeypatch.setattr(queue, "ring", rung.append)
+    tasks.classify_pending()
+    assert rung == [2]
+    assert 0 < ImagePrediction.objects.filter(status=Status.DONE).count() < 20
+
+
+def test_an_image_deleted_meanwhile_is_no_fault(
+    submit: Submit, model: ModelVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    from classifier.runtime import load
+
+    prediction = submit()
+    [claimed] = ImagePrediction.objects.claim()
+    ImagePrediction.objects.filter(pk=prediction.pk).delete()
+    tasks.classify(claimed, load(model.path, model.digest), model)
+    assert "came too late" in caplog.text
+
+
+def test_the_sweep_is_scheduled() -> None:
+    schedule = Schedule.objects.get()
+    assert (schedule.func, schedule.cron) == ("predictions.services.recover_stale", "* * * * * */15")
+    upcoming = schedule.calculate_next_run() - timezone.now()
+    assert timedelta() < upcoming <= timedelta(seconds=15)
