@@ -23,7 +23,7 @@ $(BIN)/python:
 
 run: .venv/.base
 	$(BIN)/python manage.py migrate --verbosity 0
-	@$(BIN)/python manage.py install_model --check \
+	@$(BIN)/python manage.py install_model --check 2>/dev/null \
 		|| { $(MAKE) .venv/.model && $(BIN)/python manage.py install_model; } \
 		|| echo "Starting without a model: uploads are kept, and classified once one is installed."
 	@echo "http://$(HOST):$(PORT)/ is where photos go. Ctrl-C stops web and worker."

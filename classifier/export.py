@@ -111,7 +111,9 @@ def compare(draft: Bundle, reference: Callable[[npt.NDArray[np.float32]], npt.ND
 
 
 def _import_keras() -> Any:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no notes on CPU features, which read like errors
+    # Converting needs no GPU; without these, TensorFlow's notes on the hardware read like errors.
+    for name, value in {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1", "TF_ENABLE_ONEDNN_OPTS": "0"}.items():
+        os.environ.setdefault(name, value)
     try:
         import keras
         import tensorflow as tf  # noqa: F401  (the backend, and the converter)
