@@ -112,7 +112,11 @@ def compare(draft: Bundle, reference: Callable[[npt.NDArray[np.float32]], npt.ND
 
 def _import_keras() -> Any:
     # Converting needs no GPU; without these, TensorFlow's notes on the hardware read like errors.
-    for name, value in {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1", "TF_ENABLE_ONEDNN_OPTS": "0"}.items():
+    for name, value in {
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+    }.items():
         os.environ.setdefault(name, value)
     try:
         import keras

@@ -1,6 +1,7 @@
 """Opening image files of the formats we read, and no others."""
 
 import struct
+from collections.abc import Iterable
 from functools import cache
 from typing import IO
 
@@ -82,6 +83,15 @@ def open_image(file: IO[bytes]) -> Image.Image:
         raise NotAnImage(f"The image's header is damaged: {error}") from error
 
 
+def count_scans(jpeg: Iterable[bytes]) -> int:
+    """Return how many scans a JPEG has, from its bytes in chunks.
+
+    A progressive JPEG has a dozen; one of thousands is decoded as often, for minutes. In compressed data every FF is
+    followed by 00 or a restart marker (ITU-T T.81, B.1.1.5), so FF DA, start of scan, stands for itself.
+    """
+    return sum(chunk.count(b"\xff\xda") for chunk in jpeg)
+
+
 def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 (upright) to 8. Raises NotAnImage when the metadata is damaged."""
     try:
@@ -93,8 +103,9 @@ def orientation(image: Image.Image) -> int:
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return width and height in pixels as a person sees the image. Raises NotAnImage."""
-    # Pillow decodes a whole PNG to look for its EXIF data, which cameras do not write there.
-    turned = image.format != "PNG" and orientation(image) >= 5
+    # Pillow has swapped a TIFF's already; and it would decode a whole PNG to look for EXIF data behind the pixels.
+    known = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
+    turned = known and orientation(image) >= 5
     return (image.height, image.width) if turned else (image.width, image.height)
 
 

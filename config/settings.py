@@ -69,7 +69,8 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "config.middleware.MethodKeepingCommonMiddleware",
+    "config.middleware.require_content_length",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -140,8 +141,10 @@ Q_CLUSTER = {
     "name": "classification",
     "orm": "default",
     "workers": WORKERS,
-    "timeout": 60,  # seconds; a bell is answered for TASK_SECONDS (predictions/tasks.py) at most
-    "retry": 90,  # must exceed timeout, or a bell is answered twice
+    # Seconds after which a worker is ended that hangs in an image: before the lease ends, so that no other has it yet.
+    # Otherwise a bell is answered for TASK_SECONDS (predictions/tasks.py) and the images claimed by then.
+    "timeout": LEASE_SECONDS,
+    "retry": LEASE_SECONDS + 30,  # must exceed timeout, or a bell is answered twice
     "ack_failures": True,  # a failed bell is not rung again: the sweep finds what it left
     "poll": 0.05,  # seconds an idle worker sleeps: 28 ms to react on average, for 2 % of a core
     "save_limit": -1,  # keep failures only: saving every success costs most of the throughput
@@ -154,6 +157,7 @@ Q_CLUSTER = {
 
 MAX_UPLOAD_MB = env.int("MAX_UPLOAD_MB", default=20)
 MAX_UPLOAD_MEGAPIXELS = env.int("MAX_UPLOAD_MEGAPIXELS", default=50)
+DATA_UPLOAD_MAX_NUMBER_FILES = 1000  # one selection in the browser's form
 FILE_UPLOAD_HANDLERS = [
     "predictions.uploads.SizeLimitHandler",
     "django.core.files.uploadhandler.MemoryFileUploadHandler",

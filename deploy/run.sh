@@ -14,15 +14,19 @@ nice -n 10 "$bin/python" manage.py qcluster &
 worker=$!
 
 asked=0
-stopping=0
 stop() {
-    [ "$stopping" = 1 ] && return
-    stopping=1
+    trap '' INT TERM HUP
     kill -TERM "$web" "$worker" 2>/dev/null
 }
 trap 'asked=1; stop' INT TERM HUP
 wait -n "$web" "$worker"
 stop
-# A signal ends a wait early, so wait until nothing is left to wait for.
-while kill -0 "$web" 2>/dev/null || kill -0 "$worker" 2>/dev/null; do wait "$web" "$worker"; done
+# Requests and images under way may be finished; whatever hangs is ended, and tried again after the next start.
+for _ in $(seq 150); do
+    kill -0 "$web" 2>/dev/null || kill -0 "$worker" 2>/dev/null || break
+    sleep 0.2
+done
+# The whole groups: a part that died may have left children behind.
+kill -KILL -- "-$web" "-$worker" 2>/dev/null
+wait
 [ "$asked" = 1 ] || { echo "Web or worker ended unexpectedly; see above." >&2; exit 1; }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Never, cast
 
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.core.files.uploadedfile import UploadedFile
 from django.db import OperationalError
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ParseError
@@ -51,6 +54,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         error = ParseError(str(error))
     elif isinstance(error, StorageFull):
         error = InsufficientStorage()
+    elif isinstance(error, RequestDataTooBig | TooManyFieldsSent | TooManyFilesSent | RecursionError):
+        error = ParseError("The request has too many or too large fields")
     elif isinstance(error, OperationalError):
         error = InsufficientStorage() if "full" in str(error) else DatabaseAway()
     return drf_exception_handler(error, context)
@@ -58,6 +63,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 
 NOT_FOUND = {404: OpenApiResponse(DetailSerializer, description="Prediction not found")}
 REFUSED = {400: OpenApiResponse(DetailSerializer, description="Not an acceptable image; the sentence says why")}
+
+INVALID = {400: OpenApiResponse(OpenApiTypes.OBJECT, description="What is wrong, by field")}
 
 
 class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
@@ -82,10 +89,10 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
 
     def get_object(self) -> ImagePrediction:
         """Return the image of the URL, or say that there is none; an id that is no number names none either."""
-        try:
-            return self.get_queryset().get(pk=self.kwargs["pk"])
-        except (ImagePrediction.DoesNotExist, ValueError):
-            self.refuse_unknown()
+        pk = self.kwargs["pk"]
+        # int() would take " 1", "1_0" and more for ids.
+        found = self.get_queryset().filter(pk=pk).first() if re.fullmatch("[1-9][0-9]*", pk) else None
+        return found or self.refuse_unknown()
 
     @extend_schema(responses={200: PredictionSerializer, **NOT_FOUND})
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -99,7 +106,7 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
         location = reverse("prediction-detail", [prediction.pk], request=request)
         return Response(PredictionSerializer(prediction).data, status.HTTP_201_CREATED, headers={"Location": location})
 
-    @extend_schema(request=CorrectionSerializer, responses={200: PredictionSerializer, **REFUSED, **NOT_FOUND})
+    @extend_schema(request=CorrectionSerializer, responses={200: PredictionSerializer, **INVALID, **NOT_FOUND})
     def update(self, request: Request, pk: str) -> Response:
         """Correct the label. The model's own answer, all_predictions, is kept."""
         prediction = self.get_object()
@@ -117,7 +124,10 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
         """Delete the image, its file and its history."""
         prediction = self.get_object()
         deleted = {"id": prediction.pk, "filename": prediction.filename}
-        services.remove(prediction)
+        try:
+            services.remove(prediction)
+        except ImagePrediction.DoesNotExist:
+            self.refuse_unknown()
         return Response(deleted)
 
     def uploaded_file(self) -> UploadedFile[Any]:

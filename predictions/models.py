@@ -15,6 +15,7 @@ from pathlib import PurePath
 from typing import Any
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
@@ -112,7 +113,7 @@ class ImagePrediction(models.Model):
     classified_at = models.DateTimeField(null=True, blank=True)
 
     top_prediction = models.CharField("label", max_length=LABEL_LENGTH, null=True, blank=True)  # noqa: DJ001  (null until classified: the API's contract)
-    confidence = models.FloatField(null=True, blank=True)
+    confidence = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(1)])
     corrected_at = models.DateTimeField(null=True, blank=True)
 
     objects = ImagePredictionQuerySet.as_manager()

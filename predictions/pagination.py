@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
 from rest_framework.response import Response
 
 
@@ -16,6 +18,13 @@ class LinkHeaderPagination(CursorPagination):
     page_size = 100
     page_size_query_param = "page_size"
     max_page_size = 500
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
+        """Return a page's rows. A cursor that somebody made up is refused, like one that is no cursor at all."""
+        try:
+            return super().paginate_queryset(queryset, request, view)
+        except (ValueError, OverflowError) as error:
+            raise NotFound(self.invalid_cursor_message) from error
 
     def get_paginated_response(self, data: Any) -> Response:
         """Return the bare array, with its neighbours' addresses beside it."""

@@ -27,7 +27,7 @@ class PredictionSerializer(serializers.ModelSerializer[ImagePrediction]):
         source="image_path.name", help_text="The stored file, relative to the media folder."
     )
     all_predictions = LabelsField()
-    model_version = serializers.CharField(source="model_version.name", default=None, allow_null=True)
+    model_version = serializers.CharField(source="model_version.name", allow_null=True)
 
     class Meta:
         model = ImagePrediction

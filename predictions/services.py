@@ -72,10 +72,14 @@ def correct(pk: int, label: str, confidence: float, *, by: Person, source: Corre
 
 @transaction.atomic
 def remove(prediction: ImagePrediction) -> None:
-    """Delete the row, and once that is certain, the file: there is never a row whose file is gone."""
+    """Delete the row, and once that is certain, the file: there is never a row whose file is gone.
+
+    Raises ImagePrediction.DoesNotExist if somebody else was faster.
+    """
     storage, name = prediction.image_path.storage, str(prediction.image_path.name)
     transaction.on_commit(lambda: storage.delete(name), robust=True)
-    prediction.delete()
+    if not prediction.delete()[0]:
+        raise ImagePrediction.DoesNotExist
 
 
 @transaction.atomic

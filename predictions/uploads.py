@@ -11,10 +11,11 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 
-from classifier.images import EXTENSIONS, NotAnImage, open_image, upright_size
+from classifier.images import EXTENSIONS, NotAnImage, count_scans, open_image, upright_size
 
 MEGABYTE = 1_000_000
 NAME_LENGTH = 255
+MAX_SCANS = 200  # encoders make up to 14; embedded previews add some
 
 
 class UploadRejected(ValueError):
@@ -73,12 +74,14 @@ def inspect(file: UploadedFile[Any]) -> AcceptedImage:
             f"The image has {width} x {height} pixels; at most {settings.MAX_UPLOAD_MEGAPIXELS} megapixels are accepted"
         )
     extension = EXTENSIONS[str(image.format)]
+    if extension == "jpg" and count_scans(file.chunks()) > MAX_SCANS:
+        raise UploadRejected(f"The JPEG has more than {MAX_SCANS} scans: decoding it would take too long")
     return AcceptedImage(_printable(file.name or ""), extension, _sha256(file), width, height, size)
 
 
 def _printable(name: str) -> str:
-    """Drop what no name needs and databases, logs or readers trip over: control and direction characters."""
-    return "".join(character for character in name if character.isprintable())[:NAME_LENGTH] or "unnamed"
+    """Drop what databases, logs or readers trip over: control characters, and those that turn the reading direction."""
+    return "".join(character for character in name if character.isprintable()).strip()[:NAME_LENGTH] or "unnamed"
 
 
 def _sha256(file: UploadedFile[Any]) -> str:

@@ -55,6 +55,18 @@ def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
     assert pixels(encode(image)).mean() == pytest.approx(127.5, abs=1)
 
 
+def test_the_bits_in_use_count() -> None:
+    image = Image.fromarray(np.full((40, 40), 2048, dtype=np.uint16))  # 12 bits, in a file of 16
+    assert pixels(encode(image)).mean() == pytest.approx(127.5, abs=1)
+
+
+def test_floating_point_pixels_that_are_no_numbers_spoil_only_themselves() -> None:
+    values = np.linspace(0, 1, 10_000, dtype=np.float32).reshape(100, 100)
+    expected = pixels(encode(Image.fromarray(values), "TIFF"))
+    values[3, 3], values[50, 50], values[60, 60] = np.nan, np.inf, np.nan
+    assert np.abs(pixels(encode(Image.fromarray(values), "TIFF")) - expected).mean() < 8
+
+
 def test_floating_point_tiff_is_stretched() -> None:
     image = Image.fromarray(np.linspace(-2, 3, 1600, dtype=np.float32).reshape(40, 40))
     values = pixels(encode(image, "TIFF"))
@@ -73,16 +85,17 @@ def test_transparent_palette_shows_white() -> None:
     assert pixels(encode(image, transparency=0)).min() == 255
 
 
+@pytest.mark.parametrize("format", ["JPEG", "TIFF", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photos_are_turned_upright(orientation: int) -> None:
+def test_photos_are_turned_upright(orientation: int, format: str) -> None:
     """A camera stores the picture turned and says so; every orientation must end as the same picture."""
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transposition that undoes what the orientation asks for
     upright = Image.open(BytesIO(image_bytes("PNG", size=(80, 60))))
     stored = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    content = encode(stored, "JPEG", quality=98, exif=exif)
-    assert np.abs(pixels(content) - pixels(encode(upright, "JPEG", quality=98))).mean() < 2
+    content = encode(stored, format, quality=98, exif=exif)
+    assert np.abs(pixels(content) - pixels(encode(upright, format, quality=98))).mean() < 2
     assert upright_size(open_image(BytesIO(content))) == (80, 60)
 
 

@@ -88,6 +88,15 @@ def test_it_stops_cleanly_when_asked(tmp_path: Path, small_bundle: Bundle) -> No
         service.start()
 
 
+def test_it_stops_though_a_part_hangs(tmp_path: Path, small_bundle: Bundle) -> None:
+    with Service(tmp_path, small_bundle) as service:
+        hanging = service.pids()[-1]
+        os.kill(hanging, signal.SIGSTOP)
+        service.stop()
+        assert service.pids() == []
+        service.start()
+
+
 def test_it_stops_whole_when_a_part_dies(tmp_path: Path, small_bundle: Bundle) -> None:
     with Service(tmp_path, small_bundle) as service:
         assert service.process

@@ -13,6 +13,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from config.tests.environment import image_bytes
+from predictions import services
 from predictions.models import Correction, ImagePrediction, Status
 
 pytestmark = pytest.mark.django_db
@@ -119,7 +120,8 @@ def test_a_request_must_have_one_file(client: Client, upload: Any) -> None:
 
 @pytest.mark.parametrize(("name", "kept"), [
     ("../../etc/passwd.jpg", "passwd.jpg"), ("/a/b.jpg", "b.jpg"), ("kätzchen 🐈.jpg", "kätzchen 🐈.jpg"),
-    ("evil\u202egpj.exe", "evilgpj.exe"), ("a\tb.jpg", "ab.jpg"), ("x" * 600 + ".jpg", "x" * 251 + ".jpg"),
+    ("evil\u202egpj.exe", "evilgpj.exe"), (" ", "unnamed"), ("a\tb.jpg", "ab.jpg"),
+    ("x" * 600 + ".jpg", "x" * 251 + ".jpg"),
 ])  # fmt: skip
 def test_names_are_kept_but_made_harmless(client: Client, upload: Any, name: str, kept: str) -> None:
     content = image_bytes()
@@ -141,7 +143,7 @@ def test_the_answer_is_read_as_it_is_recorded(client: Client, submit: Submit, mo
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", body["classified_at"])
 
 
-@pytest.mark.parametrize("pk", ["0", "-1", "999", "abc", "1.5", str(2**63), str(2**70), "%00"])
+@pytest.mark.parametrize("pk", ["0", "-1", "999", "abc", "1.5", "1_0", "%201", "%D9%A1", str(2**63), str(2**70), "%00"])
 @pytest.mark.parametrize("method", ["get", "put", "delete"])
 def test_an_unknown_id_is_not_found(client: Client, method: str, pk: str) -> None:
     body = json.dumps({"top_prediction": "cat", "confidence": 1}) if method == "put" else None
@@ -220,7 +222,8 @@ def test_the_list_is_walked_by_its_link_header(client: Client) -> None:
 
 def test_senseless_pages_are_refused_or_ignored(client: Client) -> None:
     rows(120)
-    assert client.get("/predictions/?cursor=senseless").status_code == 404
+    for cursor in ("senseless", "cD1hYmM=", "cD0lMDA=", "cD05OTk5OTk5OTk5OTk5OTk5OTk5OTk5"):
+        assert client.get(f"/predictions/?cursor={cursor}").status_code in {200, 404}, cursor
     for size in ("0", "-5", "x"):
         assert len(client.get(f"/predictions/?page_size={size}").json()) == 100
     assert len(client.get("/predictions/?page_size=100000").json()) == 120
@@ -246,6 +249,44 @@ def test_browsers_get_pages_of_the_same_addresses(client: Client, submit: Submit
 def test_other_methods_are_refused_in_json(client: Client, submit: Submit) -> None:
     assert client.put("/predictions/").status_code == 405
     assert client.post(f"/predictions/{submit().pk}/").json() == {"detail": 'Method "POST" not allowed.'}
+
+
+def test_json_that_is_nested_without_end_is_refused(client: Client, submit: Submit) -> None:
+    assert put(client, submit().pk, "[" * 200_000).status_code == 400
+
+
+def test_too_many_fields_are_refused_in_json(client: Client) -> None:
+    response = client.post("/predictions/", {f"f{number}": "x" for number in range(1100)})
+    assert (response.status_code, response["Content-Type"]) == (400, "application/json")
+
+
+def test_a_missing_slash_loses_no_upload(client: Client, upload: Any) -> None:
+    response = client.post("/predictions", {"file": upload()})
+    assert (response.status_code, response["Location"]) == (308, "/predictions/")
+
+
+def test_a_body_of_unknown_length_is_refused(client: Client) -> None:
+    response = client.post(
+        "/predictions/", b"", content_type="multipart/form-data", headers={"Transfer-Encoding": "chunked"}
+    )
+    assert response.status_code == 411
+    assert "Content-Length" in response.json()["detail"]
+
+
+def test_a_jpeg_of_endless_scans_is_refused(client: Client, upload: Any) -> None:
+    content = image_bytes(progressive=True)
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    response = post(client, upload("a.jpg", content[:-2] + scan * 200 + b"\xff\xd9"))
+    assert (response.status_code, response.json()["detail"][:28]) == (400, "The JPEG has more than 200 s")
+    assert post(client, upload("b.jpg", content)).status_code == 201
+
+
+def test_who_deletes_second_finds_nothing(client: Client, submit: Submit) -> None:
+    prediction = submit()
+    first = ImagePrediction.objects.get()
+    services.remove(first)
+    with pytest.raises(ImagePrediction.DoesNotExist):
+        services.remove(prediction)
 
 
 def test_other_media_types_are_refused(client: Client) -> None:
