@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterable
+from datetime import datetime
 from functools import cache
 from typing import IO
 
@@ -99,6 +100,15 @@ def orientation(image: Image.Image) -> int:
     except DECODER_ERRORS as error:
         raise NotAnImage(f"The image's metadata is damaged: {error}") from error
     return value if value in range(1, 9) else 1
+
+
+def taken_at(image: Image.Image) -> datetime | None:
+    """Return when the camera says that it took the photo: local time, of a zone that it does not tell."""
+    try:
+        text = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal, "")
+        return datetime.strptime(str(text), "%Y:%m:%d %H:%M:%S")  # noqa: DTZ007
+    except DECODER_ERRORS:
+        return None
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

@@ -1,11 +1,12 @@
 """Which bundles are installed, and which one serves."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from django.conf import settings
 from django.db import models, transaction
 
-from classifier.bundle import Bundle
+from classifier.bundle import Bundle, BundleError
 
 
 class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
@@ -47,3 +48,15 @@ class ModelVersion(models.Model):
     def path(self) -> Path:
         """Return the bundle's folder."""
         return Path(settings.MODELS_DIR) / self.name
+
+    def labels(self) -> list[str]:
+        """Return the labels that it knows; none if its files are missing or damaged."""
+        return _labels(self.path, self.digest)
+
+
+@lru_cache(maxsize=4)
+def _labels(path: Path, digest: str) -> list[str]:
+    try:
+        return Bundle.read(path).labels()
+    except (BundleError, OSError, ValueError):
+        return []

@@ -12,19 +12,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from classifier.bundle import Preprocessing
-from classifier.images import DECODER_ERRORS, NotAnImage, open_image, orientation
-
-# EXIF orientation -> what turns the stored picture upright (CIPA DC-008-2019, 4.6.5.1.6).
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-WHITE = (255, 255, 255, 255)
+from classifier.images import open_image, orientation
+from classifier.resizing import resize, upright
 
 
 def load_pixels(file: IO[bytes], spec: Preprocessing) -> npt.NDArray[np.float32]:
@@ -33,14 +22,8 @@ def load_pixels(file: IO[bytes], spec: Preprocessing) -> npt.NDArray[np.float32]
     Raises NotAnImage when the file is no image or its data is damaged.
     """
     image = open_image(file)
-    try:
-        square = _crop_square(image, spec)
-    except DECODER_ERRORS as error:
-        raise NotAnImage(f"The image is damaged and cannot be decoded: {error}") from error
-    turn = UPRIGHT.get(orientation(image))
-    if turn is not None:
-        # A centred square stays the same square when turned, so only size x size pixels have to be moved.
-        square = square.transpose(turn)
+    # A centred square stays the same square when turned, so only size x size pixels have to be moved.
+    square = upright(_crop_square(image, spec), orientation(image))
     return np.asarray(square, dtype=np.float32)[np.newaxis]
 
 
@@ -51,29 +34,4 @@ def _crop_square(image: Image.Image, spec: Preprocessing) -> Image.Image:
     image.draft(None, (least, least))
     side = min(image.size) * spec.crop
     left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    if image.mode.startswith(("I", "F")):
-        return _eight_bits(image, spec.size, box)
-    transparent = image.has_transparency_data
-    square = image.convert("RGBA" if transparent else "RGB").resize(
-        (spec.size, spec.size), Image.Resampling.BICUBIC, box=box
-    )
-    if transparent:
-        # What is see-through is shown on white by nearly every page; dropping alpha would show arbitrary colours.
-        square = Image.alpha_composite(Image.new("RGBA", square.size, WHITE), square).convert("RGB")
-    return square
-
-
-def _eight_bits(image: Image.Image, size: int, box: tuple[float, float, float, float]) -> Image.Image:
-    """Resize greys of more than 8 bits, and scale them to 8; Pillow's own convert() would clip them to white.
-
-    16-bit files are scaled by the bits they use, as many hold 12; others, whose range nobody knows, from least to most.
-    """
-    wide = image.convert("I") if image.mode.startswith("I;16") else image
-    values = np.asarray(wide.convert("F").resize((size, size), Image.Resampling.BICUBIC, box=box))
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    if wide is not image:
-        low, high = 0.0, 2.0 ** max(8, int(wide.getextrema()[1]).bit_length()) - 1  # type: ignore[arg-type]
-    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (255 / max(high - low, 1e-9))
-    return Image.fromarray(np.rint(scaled.clip(0, 255)).astype(np.uint8)).convert("RGB")
+    return resize(image, (spec.size, spec.size), (left, top, left + side, top + side))

@@ -43,7 +43,8 @@ class ImagePredictionAdmin(admin.ModelAdmin[ImagePrediction]):
     def save_model(self, request: HttpRequest, obj: ImagePrediction, form: Any, change: bool) -> None:
         if form.changed_data:
             label, confidence = (form.cleaned_data[name] for name in LABEL)
-            services.correct(obj.pk, label, confidence, by=request.user, source=Correction.Source.ADMIN)
+            rows = ImagePrediction.objects.filter(pk=obj.pk)
+            services.correct(rows, label, confidence, by=request.user, source=Correction.Source.ADMIN)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
@@ -52,8 +53,7 @@ class ImagePredictionAdmin(admin.ModelAdmin[ImagePrediction]):
         return form
 
     def delete_model(self, request: HttpRequest, obj: ImagePrediction) -> None:
-        services.remove(obj)
+        services.remove(ImagePrediction.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ImagePrediction]) -> None:
-        for prediction in queryset:
-            services.remove(prediction)
+        services.remove(ImagePrediction.objects.filter(pk__in=queryset.values("pk")))

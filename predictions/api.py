@@ -114,7 +114,8 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
         form.is_valid(raise_exception=True)
         label, confidence = form.validated_data["top_prediction"], form.validated_data["confidence"]
         try:
-            services.correct(prediction.pk, label, confidence, by=request.user, source=Correction.Source.API)
+            rows = ImagePrediction.objects.filter(pk=prediction.pk)
+            services.correct(rows, label, confidence, by=request.user, source=Correction.Source.API)
         except ImagePrediction.DoesNotExist:
             self.refuse_unknown()
         return Response(PredictionSerializer(self.get_object()).data)
@@ -124,10 +125,8 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
         """Delete the image, its file and its history."""
         prediction = self.get_object()
         deleted = {"id": prediction.pk, "filename": prediction.filename}
-        try:
-            services.remove(prediction)
-        except ImagePrediction.DoesNotExist:
-            self.refuse_unknown()
+        if not services.remove(ImagePrediction.objects.filter(pk=prediction.pk)):
+            self.refuse_unknown()  # somebody else was faster
         return Response(deleted)
 
     def uploaded_file(self) -> UploadedFile[Any]:

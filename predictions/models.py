@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import PurePath
 from typing import Any
 
@@ -111,6 +111,8 @@ class ImagePrediction(models.Model):
     all_predictions = models.JSONField(null=True, blank=True, help_text="The model's own answer, best first.")
     model_version = models.ForeignKey(ModelVersion, models.PROTECT, null=True, blank=True)
     classified_at = models.DateTimeField(null=True, blank=True)
+    rendered_at = models.DateTimeField(null=True, blank=True, help_text="When a worker set about the thumbnail.")
+    taken_at = models.DateTimeField(null=True, blank=True, help_text="What the camera's clock said.")
 
     top_prediction = models.CharField("label", max_length=LABEL_LENGTH, null=True, blank=True)  # noqa: DJ001  (null until classified: the API's contract)
     confidence = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(1)])
@@ -123,6 +125,13 @@ class ImagePrediction(models.Model):
         indexes = [
             models.Index(fields=["id"], condition=Q(status="pending"), name="pending"),
             models.Index(fields=["lease_expires_at"], condition=Q(status="processing"), name="leased"),
+            models.Index(fields=["id"], condition=Q(status="done", rendered_at=None), name="unrendered"),
+            # The gallery's filters and orders.
+            models.Index(fields=["top_prediction", "id"], name="by_label"),
+            models.Index(fields=["status", "id"], name="by_status"),
+            models.Index(fields=["confidence", "id"], name="by_confidence"),
+            models.Index(fields=["created_at", "id"], name="by_date"),
+            models.Index(fields=["corrected_at"], condition=Q(corrected_at__isnull=False), name="corrected"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(confidence__range=(0, 1)), name="confidence_is_a_probability"),
@@ -135,6 +144,16 @@ class ImagePrediction(models.Model):
     def get_absolute_url(self) -> str:
         """Return the address of the image's page."""
         return reverse("detail", args=[self.pk])
+
+    @property
+    def is_waiting(self) -> bool:
+        """Return whether an answer is still to come."""
+        return self.status in {Status.PENDING, Status.PROCESSING}
+
+    @property
+    def percent(self) -> str:
+        """Return the confidence for people."""
+        return "" if self.confidence is None else f"{self.confidence:.0%}"
 
     def finish(self, labels: list[dict[str, Any]], version: ModelVersion) -> bool:
         """Record the model's answer, best label first; return False if this claim had been lost.
@@ -155,6 +174,16 @@ class ImagePrediction(models.Model):
             return True
         return self._claim().update(**answer) == 1
 
+    def restore_truth(self) -> None:
+        """Show the newest correction that stands, else the model's own answer, else nothing."""
+        truth: tuple[str | None, float | None, datetime | None] = (None, None, None)
+        if correction := self.corrections.filter(undone_at=None).first():
+            truth = (correction.label_after, correction.confidence, correction.created_at)
+        elif self.all_predictions:
+            truth = (self.all_predictions[0]["label"], self.all_predictions[0]["confidence"], None)
+        self.top_prediction, self.confidence, self.corrected_at = truth
+        self.save(update_fields=["top_prediction", "confidence", "corrected_at"])
+
     def fail(self, reason: str) -> bool:
         """Record that there will be no answer, and why; return False if this claim had been lost."""
         return self._claim().update(status=Status.FAILED, error=reason, lease_expires_at=None) == 1
@@ -167,7 +196,7 @@ class ImagePrediction(models.Model):
 
 
 class Correction(models.Model):
-    """One person's word on one image. The newest is the truth; none is ever changed."""
+    """One person's word on one image. The newest that is not undone is the truth; none is ever deleted."""
 
     class Source(models.TextChoices):
         """Where it was made."""
@@ -184,6 +213,8 @@ class Correction(models.Model):
     corrected_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
     source = models.CharField(max_length=10, choices=Source.choices)
     created_at = models.DateTimeField(default=timezone.now)
+    batch = models.UUIDField(default=uuid.uuid4, db_index=True, help_text="Made, and undone, together.")
+    undone_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["-pk"]

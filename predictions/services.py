@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import logging
 from typing import Any
+from uuid import UUID, uuid4
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.utils import timezone
 
-from predictions import queue, uploads
+from predictions import queue, renditions, uploads
 from predictions.models import Correction, ImagePrediction, ImagePredictionQuerySet
 
 logger = logging.getLogger(__name__)
@@ -54,32 +55,56 @@ def submit(file: UploadedFile[Any], by: Person = None) -> ImagePrediction:
 
 
 @transaction.atomic
-def correct(pk: int, label: str, confidence: float, *, by: Person, source: Correction.Source) -> ImagePrediction:
-    """Record a person's word on an image; from now on it is the truth. Raises ImagePrediction.DoesNotExist."""
-    prediction = ImagePrediction.objects.select_for_update().get(pk=pk)
-    Correction.objects.create(
-        prediction=prediction,
-        label_before=prediction.top_prediction or "",
-        label_after=label,
-        confidence=confidence,
-        corrected_by=_known(by),
-        source=source,
+def correct(
+    predictions: ImagePredictionQuerySet, label: str, confidence: float, *, by: Person, source: Correction.Source
+) -> UUID:
+    """Record a person's word on images; from now on it is the truth. Return what undo() takes.
+
+    Raises ImagePrediction.DoesNotExist if there is no such image.
+    """
+    rows = list(predictions.select_for_update(of=("self",)).only("pk", "top_prediction").order_by("pk"))
+    if not rows:
+        raise ImagePrediction.DoesNotExist
+    batch, now = uuid4(), timezone.now()
+    Correction.objects.bulk_create(
+        Correction(
+            prediction=row,
+            label_before=row.top_prediction or "",
+            label_after=label,
+            confidence=confidence,
+            corrected_by=_known(by),
+            source=source,
+            created_at=now,
+            batch=batch,
+        )
+        for row in rows
     )
-    prediction.top_prediction, prediction.confidence, prediction.corrected_at = label, confidence, timezone.now()
-    prediction.save(update_fields=["top_prediction", "confidence", "corrected_at"])
-    return prediction
+    changed = ImagePrediction.objects.filter(corrections__batch=batch)
+    ImagePrediction.objects.filter(pk__in=changed.values("pk")).update(
+        top_prediction=label, confidence=confidence, corrected_at=now
+    )
+    return batch
 
 
 @transaction.atomic
-def remove(prediction: ImagePrediction) -> None:
-    """Delete the row, and once that is certain, the file: there is never a row whose file is gone.
+def undo(batch: UUID) -> int:
+    """Take corrections made together back; return how many. Each image shows what it would without them."""
+    corrections = Correction.objects.filter(batch=batch, undone_at=None)
+    predictions = list(ImagePrediction.objects.select_for_update(of=("self",)).filter(corrections__in=corrections))
+    count = corrections.update(undone_at=timezone.now())
+    for prediction in predictions:
+        prediction.restore_truth()
+    return count
 
-    Raises ImagePrediction.DoesNotExist if somebody else was faster.
-    """
-    storage, name = prediction.image_path.storage, str(prediction.image_path.name)
-    transaction.on_commit(lambda: storage.delete(name), robust=True)
-    if not prediction.delete()[0]:
-        raise ImagePrediction.DoesNotExist
+
+@transaction.atomic
+def remove(predictions: ImagePredictionQuerySet) -> int:
+    """Delete rows, and once that is certain, their files: there is never a row whose file is gone. Return how many."""
+    names = [name for prediction in predictions.only("image_path") for name in renditions.files_of(prediction)]
+    storage = ImagePrediction._meta.get_field("image_path").storage
+    for name in names:
+        transaction.on_commit(lambda name=name: storage.delete(name), robust=True)  # type: ignore[misc]
+    return predictions.delete()[1].get(ImagePrediction._meta.label, 0)
 
 
 @transaction.atomic

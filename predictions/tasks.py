@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from classifier.bundle import BundleError
 from classifier.images import NotAnImage
 from classifier.models import ModelVersion
-from predictions import queue
+from predictions import queue, renditions
 from predictions.models import ImagePrediction
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ TASK_SECONDS = 5
 
 
 def classify_pending() -> None:
-    """Classify waiting images, one after the other, until none is left or TASK_SECONDS have passed."""
+    """Classify waiting images until none is left or TASK_SECONDS have passed; in the time left, make thumbnails."""
     from classifier.runtime import load  # native code, loaded after django-q2 has forked
 
     version = ModelVersion.objects.serving()
@@ -41,6 +41,10 @@ def classify_pending() -> None:
         if time.monotonic() > stop:
             # Two for one: while a backlog lasts, ever more workers of ever more machines join in.
             queue.ring(2)
+            return
+    while renditions.make_next():
+        if time.monotonic() > stop or ImagePrediction.objects.pending().exists():
+            queue.ring()
             return
 
 

@@ -3,7 +3,7 @@
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
-from predictions import views
+from predictions import media, views
 from predictions.api import PredictionViewSet
 
 router = SimpleRouter()
@@ -13,6 +13,12 @@ urlpatterns = [
     path("", views.upload, name="upload"),
     path("gallery/", views.gallery, name="gallery"),
     path("gallery/<int:pk>/", views.detail, name="detail"),
-    path("gallery/<int:pk>/image", views.image, name="image"),
+    path("gallery/<int:pk>/card", views.card, name="card"),
+    path("gallery/<int:pk>/image", media.original, name="image"),
+    path("gallery/<int:pk>/view", media.view, name="view"),
+    path("gallery/<int:pk>/thumbnail", media.thumbnail, name="thumbnail"),
+    path("gallery/change", views.change, name="change"),
+    path("gallery/undo/<uuid:batch>", views.undo, name="undo"),
+    path("labels", views.labels, name="labels"),
     path("", include(router.urls)),
 ]

@@ -1,65 +1,182 @@
 """The HTML pages."""
 
-import mimetypes
 from typing import Any
+from urllib.parse import urlencode
 
-from django.core.paginator import Paginator
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_http_methods, require_safe
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from classifier.models import ModelVersion
 from predictions import services
-from predictions.models import ImagePrediction
+from predictions.forms import BulkForm, FilterForm
+from predictions.models import Correction, ImagePrediction
+from predictions.readiness import problems
 from predictions.services import StorageFull
 from predictions.uploads import UploadRejected
 
 PAGE_SIZE = 60
+SUGGESTIONS = 20
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def upload(request: HttpRequest) -> HttpResponse:
-    """Show the form; take files. Refused ones are named with the reason, the others go on."""
-    refused: list[dict[str, Any]] = []
-    accepted: list[ImagePrediction] = []
+    """Show the form; take files. Refused ones are named with the reason, the others go on.
+
+    The page's script sends each file by itself and gets its card alone.
+    """
+    accepted, refused = _submit_all(request)
+    nothing_sent = request.method == "POST" and not accepted and not refused
+    status = 400 if refused or nothing_sent else 200
+    if request.headers.get("X-Requested-With") == "upload.js" and (accepted or refused):
+        one = {"prediction": accepted[0] if accepted else None, "refused": refused[0] if refused else None}
+        response = render(request, "predictions/_card.html", one, status=status)
+        response["X-Card"] = "yes"  # tells a card, of an accepted or a refused file, from an error's page
+        return response
+    if accepted and not refused:
+        return redirect(accepted[0]) if len(accepted) == 1 else redirect("gallery")
+    context = {"accepted": accepted, "refused": refused, "nothing_sent": nothing_sent, "problems": problems()}
+    return render(request, "predictions/upload.html", context, status=status)
+
+
+def _submit_all(request: HttpRequest) -> tuple[list[ImagePrediction], list[dict[str, Any]]]:
+    accepted, refused = [], []
     for file in request.FILES.getlist("file"):
         try:
             accepted.append(services.submit(file, by=request.user))
         except (UploadRejected, StorageFull) as error:
             refused.append({"name": file.name, "reason": str(error)})
-    if accepted and not refused:
-        return redirect(accepted[0]) if len(accepted) == 1 else redirect("gallery")
-    nothing_sent = request.method == "POST" and not accepted and not refused
-    context = {"accepted": accepted, "refused": refused, "nothing_sent": nothing_sent}
-    return render(request, "predictions/upload.html", context, status=400 if refused or nothing_sent else 200)
+    return accepted, refused
+
+
+@require_safe
+def card(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show one image's card; it asks for itself again while it is unfinished."""
+    prediction = get_object_or_404(ImagePrediction, pk=pk)
+    return render(request, "predictions/_card.html", {"prediction": prediction, "compact": "compact" in request.GET})
 
 
 @require_safe
 def gallery(request: HttpRequest) -> HttpResponse:
-    """Show all images, newest first, in pages."""
-    page = Paginator(ImagePrediction.objects.all(), PAGE_SIZE).get_page(request.GET.get("page"))
-    return render(request, "predictions/gallery.html", {"page": page})
+    """Show the images that match the query string, in pages; further ones are appended while scrolling."""
+    form = FilterForm(request.GET)
+    number, rows = _page(request, form)
+    following = _query(request, page=number + 1) if len(rows) > PAGE_SIZE else ""
+    context = {
+        "form": form,
+        "rows": rows[:PAGE_SIZE],
+        "number": number,
+        "next": following,
+        "previous": _query(request, page=number - 1) if number > 1 else "",
+        "filter": _query(request, page=None),
+    }
+    appending = request.htmx and request.headers.get("HX-Target") == "more"  # type: ignore[attr-defined]
+    return render(request, "predictions/_cards.html" if appending else "predictions/gallery.html", context)
+
+
+def _page(request: HttpRequest, form: FilterForm) -> tuple[int, list[ImagePrediction]]:
+    """Return a page's number and rows, and one row more if there is another page: no count over all rows."""
+    try:
+        number = max(1, min(int(request.GET.get("page", "1")), 1_000_000))
+    except ValueError:
+        number = 1
+    start = (number - 1) * PAGE_SIZE
+    rows = form.matching().defer("all_predictions")
+    return number, list(rows[start : start + PAGE_SIZE + 1])
+
+
+def _query(request: HttpRequest, page: int | None) -> str:
+    """Return the query string with another page, without what is empty."""
+    pairs = [(name, value) for name, value in request.GET.items() if value and name != "page"]
+    return urlencode([*pairs, *([("page", page)] if page and page > 1 else [])])
 
 
 @require_safe
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
-    """Show one image and what is known of it."""
+    """Show one image, what is known of it, and its neighbours in the filtered view."""
     prediction = get_object_or_404(ImagePrediction.objects.select_related("model_version"), pk=pk)
-    return render(request, "predictions/detail.html", {"prediction": prediction})
+    before, behind = FilterForm(request.GET).neighbours(prediction)
+    context = {
+        "prediction": prediction,
+        "before": before,
+        "behind": behind,
+        "filter": _query(request, page=None),
+        "history": prediction.corrections.select_related("corrected_by"),
+    }
+    return render(request, "predictions/detail.html", context)
+
+
+@require_POST
+def change(request: HttpRequest) -> HttpResponse:
+    """Correct, reclassify or delete the chosen images; deleting asks once more."""
+    form = BulkForm(request.POST)
+    if not form.is_valid():
+        sentences = ["Choose at least one photo."] if "ids" in form.errors else map(str, form.errors.get("label", []))
+        messages.error(request, " ".join(sentences))
+        return _back(request)
+    chosen = ImagePrediction.objects.filter(pk__in=form.cleaned_data["ids"])
+    if form.cleaned_data["action"] == "delete" and "confirmed" not in request.POST:
+        context = {"rows": list(chosen[:PAGE_SIZE]), "ids": form.cleaned_data["ids"], "back": _target(request)}
+        return render(request, "predictions/confirm_delete.html", context)
+    return {"correct": _correct, "reclassify": _reclassify, "delete": _delete}[form.cleaned_data["action"]](
+        request, chosen, form
+    )
+
+
+def _correct(request: HttpRequest, chosen: Any, form: BulkForm) -> HttpResponse:
+    label = form.cleaned_data["label"]
+    try:
+        batch = services.correct(chosen, label, 1.0, by=request.user, source=Correction.Source.PAGE)
+    except ImagePrediction.DoesNotExist:
+        messages.error(request, "Those photos are gone.")
+    else:
+        count = len(form.cleaned_data["ids"])
+        messages.success(request, f"{_photos(count)} corrected to {label}.", extra_tags=f"undo {batch}")
+    return _back(request)
+
+
+def _reclassify(request: HttpRequest, chosen: Any, form: BulkForm) -> HttpResponse:
+    count = services.reclassify(chosen)
+    messages.success(request, f"{_photos(count)} will be classified again.")
+    return _back(request)
+
+
+def _delete(request: HttpRequest, chosen: Any, form: BulkForm) -> HttpResponse:
+    messages.success(request, f"{_photos(services.remove(chosen))} deleted.")
+    return _back(request)
+
+
+@require_POST
+def undo(request: HttpRequest, batch: Any) -> HttpResponse:
+    """Take back corrections that were made together."""
+    count = services.undo(batch)
+    messages.success(request, f"Correction of {_photos(count)} undone.")
+    return _back(request)
 
 
 @require_safe
-def image(request: HttpRequest, pk: int) -> FileResponse:
-    """Send the original file. It is a stranger's: the browser must neither guess its type nor run anything of it."""
-    prediction = get_object_or_404(ImagePrediction, pk=pk)
-    try:
-        # The type follows our name for the file, which follows its content; the user's name could make it a page.
-        content_type = mimetypes.guess_type(str(prediction.image_path.name))[0]
-        response = FileResponse(
-            prediction.image_path.open("rb"), filename=prediction.filename, content_type=content_type
-        )
-    except FileNotFoundError as error:
-        raise Http404("The file is no longer in the storage") from error
-    response["X-Content-Type-Options"] = "nosniff"
-    response["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    response["Cache-Control"] = "private, max-age=31536000, immutable"
-    return response
+def labels(request: HttpRequest) -> HttpResponse:
+    """Suggest labels that contain what is typed: the model's, and those that people have given."""
+    typed = request.GET.get("label", "").strip().lower()
+    version = ModelVersion.objects.serving()
+    known = set(version.labels() if version else [])
+    given = Correction.objects.filter(label_after__icontains=typed).values_list("label_after", flat=True)
+    known.update(given.distinct()[:SUGGESTIONS])
+    fitting = sorted((label for label in known if typed in label.lower()), key=lambda label: (len(label), label))
+    return render(request, "predictions/_labels.html", {"labels": fitting[:SUGGESTIONS]})
+
+
+def _photos(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count} photos"
+
+
+def _target(request: HttpRequest) -> str:
+    """Return where a form wants to go back to, if that is here."""
+    target = request.POST.get("back", "")
+    return target if url_has_allowed_host_and_scheme(target, allowed_hosts=None) else ""
+
+
+def _back(request: HttpRequest) -> HttpResponse:
+    return redirect(_target(request) or "gallery")

@@ -107,7 +107,7 @@ def test_a_result_from_before_a_reclassification_is_dropped(submit: Submit, mode
 def test_a_result_for_a_deleted_image_is_dropped(submit: Submit, model: ModelVersion) -> None:
     submit()
     prediction = claim_one()
-    services.remove(ImagePrediction.objects.get())
+    services.remove(ImagePrediction.objects.all())
     assert not prediction.finish(CAT, model)
 
 
@@ -129,7 +129,7 @@ def test_expired_claims_return_until_the_attempts_are_used_up(submit: Submit) ->
 def test_a_correction_survives_a_later_answer(submit: Submit, model: ModelVersion) -> None:
     pk = submit().pk
     claim_one().finish(CAT, model)
-    services.correct(pk, "lynx", 1.0, by=None, source=Correction.Source.PAGE)
+    services.correct(ImagePrediction.objects.filter(pk=pk), "lynx", 1.0, by=None, source=Correction.Source.PAGE)
     services.reclassify(ImagePrediction.objects.all())
     prediction = claim_one()
     assert prediction.finish(DOG, model)
@@ -181,5 +181,5 @@ def test_who_loses_a_part_of_a_batch_keeps_the_rest(submit: Submit) -> None:
 def test_rows_name_themselves(submit: Submit) -> None:
     prediction = submit("cat.jpg")
     assert str(prediction) == f"{prediction.pk}: cat.jpg"
-    services.correct(prediction.pk, "lynx", 1.0, by=None, source=Correction.Source.PAGE)
+    services.correct(ImagePrediction.objects.all(), "lynx", 1.0, by=None, source=Correction.Source.PAGE)
     assert str(Correction.objects.get()) == "none -> lynx"

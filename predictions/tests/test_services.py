@@ -66,7 +66,9 @@ def test_a_storage_that_fails_otherwise_is_an_error_and_not_a_full_disk(
 def test_uploads_and_corrections_remember_who(upload: Any) -> None:
     user = User.objects.create_user("ada")
     prediction = services.submit(upload(), by=user)
-    services.correct(prediction.pk, "cat", 1.0, by=user, source=Correction.Source.PAGE)
+    services.correct(
+        ImagePrediction.objects.filter(pk=prediction.pk), "cat", 1.0, by=user, source=Correction.Source.PAGE
+    )
     assert prediction.uploaded_by == Correction.objects.get().corrected_by == user
     assert services.submit(upload(), by=AnonymousUser()).uploaded_by is None
 
@@ -74,12 +76,12 @@ def test_uploads_and_corrections_remember_who(upload: Any) -> None:
 def test_the_history_keeps_every_correction(submit: Any) -> None:
     pk = submit().pk
     for label in ("cat", "dog"):
-        services.correct(pk, label, 0.5, by=None, source=Correction.Source.API)
+        services.correct(ImagePrediction.objects.filter(pk=pk), label, 0.5, by=None, source=Correction.Source.API)
     history = Correction.objects.order_by("pk").values_list("label_before", "label_after")
     assert list(history) == [("", "cat"), ("cat", "dog")]
 
 
 def test_a_file_stays_when_its_row_does(submit: Any, settings: Any) -> None:
     prediction = submit()
-    services.remove(prediction)  # the test's own transaction is never committed
+    services.remove(ImagePrediction.objects.filter(pk=prediction.pk))  # the test's own transaction is never committed
     assert len(files(settings)) == 1

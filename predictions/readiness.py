@@ -1,0 +1,61 @@
+"""Would an upload be accepted and classified now? Each check says "ok", or what is wrong and what to do."""
+
+import os
+from collections.abc import Callable
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from classifier.bundle import Bundle, BundleError
+from classifier.models import ModelVersion
+from predictions.models import ImagePrediction
+from predictions.queue import live_workers
+
+
+def check_database() -> str:
+    """Ask the database for the length of the queue's beginning, as every upload does."""
+    try:
+        ImagePrediction.objects.pending()[:1].count()
+    except DatabaseError as error:
+        connection.close()
+        return f"The database does not answer: {type(error).__name__}"
+    return "ok"
+
+
+def check_storage() -> str:
+    """See whether files can be written."""
+    folder = settings.MEDIA_ROOT if settings.MEDIA_ROOT.exists() else settings.DATA_DIR
+    return "ok" if os.access(folder, os.W_OK) else "The media folder cannot be written to"
+
+
+def check_model() -> str:
+    """See whether the serving model is installed, and its manifest the registered one."""
+    try:
+        version = ModelVersion.objects.serving()
+        if version is None:
+            return "No model is installed: run manage.py install_model. Uploads wait until then"
+        if Bundle.read(version.path).digest != version.digest:
+            return f"The files of {version} are not those that were installed: run manage.py install_model"
+    except BundleError:
+        return f"The files of {version} are missing or damaged: run manage.py install_model"
+    except DatabaseError:
+        return "Unknown while the database does not answer"
+    return "ok"
+
+
+def check_worker() -> str:
+    """See whether a worker has reported lately."""
+    return "ok" if live_workers() else "No worker is alive: start manage.py qcluster. Uploads wait until then"
+
+
+CHECKS: dict[str, Callable[[], str]] = {
+    "database": check_database,
+    "storage": check_storage,
+    "model": check_model,
+    "worker": check_worker,
+}
+
+
+def problems() -> list[str]:
+    """Return what keeps uploads waiting, in sentences for people."""
+    return [result for result in (check_model(), check_worker()) if result != "ok"]

@@ -1,0 +1,115 @@
+// Sends each chosen, dropped or pasted file by itself, a few at a time, and shows its progress and then its card.
+// Without this script the form works as any form does.
+"use strict";
+
+const AT_ONCE = 3;
+const form = document.getElementById("upload");
+const cards = document.getElementById("cards");
+const progress = document.getElementById("progress");
+const waiting = [];
+let running = 0, finished = 0, total = 0;
+
+function add(files) {
+  for (const file of files) {
+    const item = document.createElement("li");
+    const bar = document.createElement("progress");
+    const name = document.createElement("p");
+    name.textContent = file.name;
+    bar.max = 1;
+    bar.value = 0;
+    bar.setAttribute("aria-label", `Sending ${file.name}`);
+    item.append(name, bar);
+    waiting.push({ file, item, bar });
+    cards.prepend(item);
+    total += 1;
+  }
+  next();
+}
+
+function next() {
+  progress.textContent = total ? `${finished} of ${total} sent` : "";
+  while (running < AT_ONCE && waiting.length) {
+    running += 1;
+    send(waiting.shift());
+  }
+}
+
+function send({ file, item, bar }) {
+  const request = new XMLHttpRequest();
+  const body = new FormData();
+  body.append("file", file);
+  request.open("POST", form.action);
+  request.setRequestHeader("X-Requested-With", "upload.js");
+  request.setRequestHeader("X-CSRFToken", form.elements.csrfmiddlewaretoken.value);
+  request.upload.onprogress = (event) => {
+    if (event.lengthComputable) bar.value = event.loaded / event.total;
+  };
+  request.onloadend = () => {
+    const isCard = request.getResponseHeader("X-Card") === "yes";
+    if (isCard) show(item, request.responseText);
+    else refuse(item, file.name, request.status);
+    running -= 1;
+    finished += 1;
+    next();
+  };
+  request.send(body);
+}
+
+function show(item, html) {
+  item.innerHTML = html; // made by our own templates, which escape what users wrote
+  htmx.process(item);
+}
+
+function refuse(item, name, status) {
+  const article = document.createElement("article");
+  const heading = document.createElement("h3");
+  const reason = document.createElement("p");
+  article.className = "card refused";
+  article.setAttribute("role", "alert");
+  heading.textContent = name;
+  reason.textContent = status ? `The server answered ${status}. Try again in a moment.` : "The connection was lost. Try again.";
+  article.append(heading, reason);
+  item.replaceChildren(article);
+}
+
+// A dropped folder arrives as an entry that must be read; readEntries gives at most 100 at a time.
+async function filesOf(entry) {
+  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+  const reader = entry.createReader();
+  const files = [];
+  for (;;) {
+    const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!entries.length) return files;
+    for (const child of entries) files.push(...(await filesOf(child)));
+  }
+}
+
+async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return add(transfer.files);
+  for (const entry of entries) add(await filesOf(entry));
+}
+
+for (const id of ["file", "folder"]) {
+  const input = document.getElementById(id);
+  input.addEventListener("change", () => {
+    add([...input.files]);
+    input.value = "";
+  });
+}
+form.addEventListener("submit", (event) => event.preventDefault());
+form.querySelector("button").hidden = true; // choosing sends already
+document.querySelector("label[for=folder]").hidden = false;
+document.addEventListener("paste", (event) => add([...event.clipboardData.files]));
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  form.classList.add("over");
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) form.classList.remove("over");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  form.classList.remove("over");
+  dropped(event.dataTransfer);
+});
