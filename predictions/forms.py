@@ -113,7 +113,7 @@ def _beyond(row: ImagePrediction, order: tuple[str, ...], *, forward: bool) -> Q
         name = column.removeprefix("-")
         value = getattr(row, name)
         if value is None:
-            continue
+            return Q(pk__in=[])  # a row without confidence is not in a view ordered by it
         direction = "lt" if column.startswith("-") == forward else "gt"
         condition |= equal & Q(**{f"{name}__{direction}": value})
         equal &= Q(**{name: value})

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from config.tests.environment import image_bytes
 from predictions.models import Correction, ImagePrediction
 
 pytestmark = pytest.mark.django_db
@@ -17,7 +16,8 @@ def test_one_photo_leads_to_its_page(client: Client, upload: Any) -> None:
     assert response.status_code == 302
     page = client.get(response["Location"]).content.decode()
     assert "cat.jpg" in page
-    assert "http-equiv" in page  # it looks again while the photo waits
+    assert "hx-trigger" in page  # it looks again while the photo waits
+    assert '<noscript><meta http-equiv="refresh"' in page
 
 
 def test_several_photos_lead_to_the_gallery(client: Client, upload: Any) -> None:
@@ -35,6 +35,30 @@ def test_a_refused_file_says_why_and_the_others_go_on(client: Client, upload: An
     assert ImagePrediction.objects.get().filename == "a.jpg"
 
 
+def test_the_script_gets_one_card(client: Client, upload: Any) -> None:
+    headers = {"X-Requested-With": "upload.js"}
+    response = client.post("/", {"file": upload("cat.jpg")}, headers=headers)
+    assert (response.status_code, response["X-Card"]) == (200, "yes")
+    page = response.content.decode()
+    assert page.strip().startswith("<article")
+    address = f"/gallery/{ImagePrediction.objects.get().pk}/card"
+    assert f'hx-get="{address}"' in page
+    ImagePrediction.objects.update(status="done", top_prediction="lynx", confidence=0.5)
+    finished = client.get(address).content.decode()
+    assert "lynx" in finished
+    assert "hx-get" not in finished
+    refused = client.post("/", {"file": upload("<i>.txt", b"text")}, headers=headers)
+    assert (refused.status_code, refused["X-Card"]) == (400, "yes")
+    assert "&lt;i&gt;.txt" in refused.content.decode()
+    assert "File must be an image" in refused.content.decode()
+
+
+def test_what_keeps_uploads_waiting_is_said(client: Client) -> None:
+    page = client.get("/").content.decode()
+    assert "No model is installed" in page
+    assert "No worker is alive" in page
+
+
 def test_nothing_chosen_says_so(client: Client) -> None:
     assert b"Choose at least one photo" in client.post("/").content
 
@@ -44,17 +68,6 @@ def test_the_gallery_takes_few_queries(client: Client, submit: Any, django_asser
         submit()
     with django_assert_max_num_queries(2):
         client.get("/gallery/")
-
-
-def test_originals_are_served_but_trusted_with_nothing(client: Client, submit: Any) -> None:
-    prediction = submit()
-    response = client.get(f"/gallery/{prediction.pk}/image")
-    assert b"".join(response.streaming_content) == image_bytes()  # type: ignore[attr-defined]
-    assert response["Content-Type"] == "image/jpeg"
-    assert response["X-Content-Type-Options"] == "nosniff"
-    assert response["Content-Security-Policy"] == "default-src 'none'; sandbox"
-    Path(prediction.image_path.path).unlink()
-    assert client.get(f"/gallery/{prediction.pk}/image").status_code == 404
 
 
 def test_unknown_addresses_have_a_way_back(client: Client) -> None:

@@ -1,0 +1,218 @@
+"""The gallery: filters, orders, neighbours, pages, and what is done with many photos at once."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from classifier.models import ModelVersion
+from config.tests.environment import LABELS
+from predictions.forms import FilterForm
+from predictions.models import Correction, ImagePrediction, Status
+from predictions.views import PAGE_SIZE
+
+pytestmark = pytest.mark.django_db
+Submit = Callable[..., ImagePrediction]
+
+
+def row(**values: Any) -> ImagePrediction:
+    blank = {"filename": "x.jpg", "image_path": "x.jpg", "sha256": "0" * 64, "width": 4, "height": 3, "size": 1}
+    done = {"status": Status.DONE, "top_prediction": "cat", "confidence": 0.5}
+    return ImagePrediction.objects.create(**(blank | done | values))
+
+
+def names(**query: Any) -> list[str]:
+    return [prediction.filename for prediction in FilterForm(query).matching()]
+
+
+@pytest.fixture
+def four(model: ModelVersion) -> None:
+    now = timezone.now()
+    row(filename="a", confidence=0.1, top_prediction="cat", model_version=model)
+    row(filename="b", confidence=0.9, top_prediction="dog", corrected_at=now)
+    row(filename="c", confidence=0.5, top_prediction="wildcat", created_at=now - timedelta(days=40))
+    row(filename="d", confidence=None, top_prediction=None, status=Status.FAILED)
+
+
+@pytest.mark.usefixtures("four")
+@pytest.mark.parametrize(("query", "expected"), [
+    ({}, "dcba"), ({"label": "cat"}, "a"), ({"status": "failed"}, "d"), ({"confidence_min": "0.5"}, "cb"),
+    ({"confidence_max": "0.5"}, "ca"), ({"confidence_min": "0"}, "cba"), ({"corrected": "yes"}, "b"),
+    ({"corrected": "no"}, "dca"), ({"q": "CAT"}, "ca"), ({"q": "b"}, "b"), ({"order": "oldest"}, "abcd"),
+    ({"order": "surest"}, "bca"), ({"order": "unsurest", "corrected": "no"}, "ac"), ({"until": "2020-01-01"}, ""),
+    ({"since": "2020-01-01", "status": "done"}, "cba"), ({"label": "cat", "corrected": "yes"}, ""),
+    ({"confidence_min": "NaN"}, "dcba"), ({"status": "senseless", "label": "dog"}, "b"), ({"order": "x"}, "dcba"),
+    ({"model_version": "none"}, "dcba"), ({"q": "%"}, ""), ({"since": "yesterday", "q": "a"}, "ca"),
+])  # fmt: skip
+def test_every_filter_and_order(query: dict[str, str], expected: str) -> None:
+    assert "".join(names(**query)) == expected
+
+
+def test_the_model_filters(four: None, model: ModelVersion) -> None:
+    assert names(model_version=model.name) == ["a"]
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "surest", "unsurest"])
+def test_neighbours_walk_the_filtered_view(order: str) -> None:
+    for number in range(9):
+        row(filename=f"{number}", confidence=(number % 3) / 10, top_prediction="dog" if number == 4 else "cat")
+    form = FilterForm({"order": order, "label": "cat"})
+    expected = [prediction.pk for prediction in form.matching()]
+    assert len(expected) == 8
+    current, seen = ImagePrediction.objects.get(pk=expected[0]), []
+    assert form.neighbours(current)[0] is None
+    while True:
+        seen.append(current.pk)
+        before, behind = form.neighbours(current)
+        assert (before.pk if before else None) == (seen[-2] if len(seen) > 1 else None)
+        if behind is None:
+            break
+        current = ImagePrediction.objects.get(pk=behind.pk)
+    assert seen == expected
+
+
+def test_an_image_without_confidence_has_no_neighbours_by_confidence(four: None) -> None:
+    failed = ImagePrediction.objects.get(filename="d")
+    assert FilterForm({"order": "surest"}).neighbours(failed) == (None, None)
+
+
+def test_pages_follow_each_other_and_keep_the_filter(client: Client) -> None:
+    for number in range(PAGE_SIZE + 5):
+        row(filename=f"photo-{number}.jpg")
+    first = client.get("/gallery/?label=cat&q=&order=oldest").content.decode()
+    assert first.count('name="ids"') == PAGE_SIZE
+    address = re.search(r'rel="next" href="([^"]+)"', first)
+    assert address
+    assert address[1] == "?label=cat&amp;order=oldest&amp;page=2"
+    second = client.get("/gallery/" + address[1].replace("&amp;", "&")).content.decode()
+    assert second.count('name="ids"') == 5
+    assert 'rel="next"' not in second
+    assert 'rel="prev" href="?label=cat&amp;order=oldest"' in second
+    appended = client.get("/gallery/?page=2", headers={"HX-Request": "true", "HX-Target": "more"}).content.decode()
+    assert appended.count('name="ids"') == 5
+    assert "<html" not in appended
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "x", "99999999999999999999"])
+def test_senseless_pages_do_no_harm(client: Client, page: str) -> None:
+    row()
+    assert client.get(f"/gallery/?page={page}").status_code == 200
+
+
+def test_the_gallery_counts_no_rows(client: Client, django_assert_num_queries: Any) -> None:
+    for _ in range(5):
+        row()
+    with django_assert_num_queries(2):  # the models to choose from, the rows
+        client.get("/gallery/?q=x&label=cat&corrected=no&order=surest&confidence_min=0.1")
+
+
+def post(client: Client, **data: Any) -> Any:
+    return client.post("/gallery/change", data | {"back": "/gallery/?label=cat"}, follow=True)
+
+
+def test_many_are_corrected_and_undone_in_one_go(client: Client) -> None:
+    rows = [row(confidence=0.3) for _ in range(3)]
+    page = post(client, action="correct", label="lynx", ids=[prediction.pk for prediction in rows[:2]])
+    assert page.redirect_chain == [("/gallery/?label=cat", 302)]
+    assert "2 photos corrected to lynx" in page.content.decode()
+    assert names(label="lynx", corrected="yes") == ["x.jpg"] * 2
+    undo = re.search(r'action="(/gallery/undo/[^"]+)"', page.content.decode())
+    assert undo
+    assert "Correction of 2 photos undone" in client.post(undo[1], follow=True).content.decode()
+    assert names(label="lynx") == names(corrected="yes") == []
+    assert Correction.objects.filter(undone_at__isnull=False).count() == 2
+
+
+def test_undoing_shows_what_was_before(client: Client, submit: Submit, model: ModelVersion) -> None:
+    prediction = submit()
+    [claimed] = ImagePrediction.objects.claim()
+    claimed.finish([{"label": "cat", "confidence": 0.9}], model)
+    for label in ("lynx", "tiger"):
+        post(client, action="correct", label=label, ids=[prediction.pk])
+    shown = []
+    for correction in Correction.objects.all():
+        client.post(f"/gallery/undo/{correction.batch}")
+        client.post(f"/gallery/undo/{correction.batch}")  # twice does no more
+        prediction.refresh_from_db()
+        shown.append((prediction.top_prediction, prediction.confidence, prediction.corrected_at is not None))
+    assert shown == [("lynx", 1.0, True), ("cat", 0.9, False)]
+
+
+def test_undoing_before_the_model_has_answered(client: Client, submit: Submit) -> None:
+    prediction = submit()
+    post(client, action="correct", label="lynx", ids=[prediction.pk])
+    client.post(f"/gallery/undo/{Correction.objects.get().batch}")
+    prediction.refresh_from_db()
+    assert (prediction.top_prediction, prediction.confidence, prediction.corrected_at) == (None, None, None)
+
+
+def test_deleting_asks_first(client: Client, submit: Submit) -> None:
+    prediction = submit("cat.jpg")
+    page = post(client, action="delete", ids=[prediction.pk]).content.decode()
+    assert "Delete this photo?" in page
+    assert ImagePrediction.objects.exists()
+    page = post(client, action="delete", ids=[prediction.pk], confirmed="yes").content.decode()
+    assert "1 photo deleted" in page
+    assert not ImagePrediction.objects.exists()
+
+
+def test_many_are_classified_again(client: Client) -> None:
+    done, failed, waiting = row(), row(status=Status.FAILED), row(status=Status.PENDING)
+    page = post(client, action="reclassify", ids=[done.pk, failed.pk, waiting.pk]).content.decode()
+    assert "2 photos will be classified again" in page
+    assert ImagePrediction.objects.pending().count() == 3
+
+
+@pytest.mark.parametrize(("data", "sentence"), [
+    ({"action": "delete"}, "Choose at least one photo"), ({"action": "delete", "ids": ["x"]}, "Choose at least one"),
+    ({"action": "correct", "ids": ["1"], "label": " "}, "Say which label is right"),
+    ({"action": "correct", "ids": ["999"], "label": "cat"}, "Those photos are gone"),
+])  # fmt: skip
+def test_what_cannot_be_done_says_why(client: Client, data: dict[str, Any], sentence: str) -> None:
+    row()
+    assert sentence in post(client, **data).content.decode()
+    assert not Correction.objects.exists()
+
+
+def test_the_way_back_leads_nowhere_else(client: Client) -> None:
+    for target in ("https://evil.example/", "//evil.example/", "javascript:alert(1)"):
+        response = client.post("/gallery/change", {"action": "delete", "back": target})
+        assert response["Location"] == "/gallery/", target
+
+
+def test_labels_are_suggested_from_the_model_and_from_people(client: Client, model: ModelVersion) -> None:
+    prediction = row()
+    post(client, action="correct", label="beetle <b>", ids=[prediction.pk])
+    assert client.get("/labels?label=BEE").content.decode().split() == [
+        '<option', 'value="bee"></option><option', 'value="beetle', '&lt;b&gt;"></option>',
+    ]  # fmt: skip
+    assert client.get("/labels").content.decode().count("<option") == len(LABELS) + 1
+
+
+def test_suggestions_survive_a_model_whose_files_are_gone(client: Client, model: ModelVersion) -> None:
+    ModelVersion.objects.update(digest="1" * 64)
+    (model.path / "labels.json").unlink()
+    assert client.get("/labels?label=a").status_code == 200
+
+
+def test_the_detail_page_tells_the_whole_story(client: Client, submit: Submit, model: ModelVersion) -> None:
+    prediction = submit("cat <b>.jpg")
+    [claimed] = ImagePrediction.objects.claim()
+    claimed.finish([{"label": "cat", "confidence": 0.912}], model)
+    post(client, action="correct", label="lynx", ids=[prediction.pk])
+    page = client.get(f"/gallery/{prediction.pk}/?label=lynx").content.decode()
+    for part in (
+        "cat &lt;b&gt;.jpg",
+        "lynx",
+        "0.91",
+        model.name,
+        "120 \N{MULTIPLICATION SIGN} 80 pixels",
+        "corrected",
+        "<meter",
+    ):
+        assert part in page, part
+    assert "<b>.jpg" not in page

@@ -1,0 +1,132 @@
+"""Files as people look at them: upright, small, cached, and unable to run anything."""
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pillow_heif
+import pytest
+from django.core.files.storage import default_storage
+from django.test import Client
+from PIL import Image
+
+from classifier.models import ModelVersion
+from config.tests.environment import image_bytes
+from predictions import renditions, services, tasks
+from predictions.models import ImagePrediction
+
+pytestmark = pytest.mark.django_db
+Submit = Callable[..., ImagePrediction]
+
+
+def open_rendition(prediction: ImagePrediction, kind: str) -> Image.Image:
+    return Image.open(BytesIO(Path(default_storage.path(renditions.name_of(prediction, kind))).read_bytes()))
+
+
+def body(response: Any) -> bytes:
+    return b"".join(response.streaming_content)
+
+
+def photo_with_exif(orientation: int = 6) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif.get_ifd(0x8769)[0x9003] = "2024:05:06 07:08:09"
+    exif.get_ifd(0x8825)[1] = "N"
+    return image_bytes(size=(800, 400), exif=exif)
+
+
+def test_workers_make_thumbnails(submit: Submit, model: ModelVersion, client: Client) -> None:
+    prediction = submit("a.jpg", photo_with_exif())
+    tasks.classify_pending()
+    thumbnail = open_rendition(prediction, renditions.THUMBNAIL)
+    assert (thumbnail.format, thumbnail.size) == ("WEBP", (160, 320))
+    assert not thumbnail.getexif()
+    prediction.refresh_from_db()
+    assert str(prediction.taken_at) == "2024-05-06 07:08:09+00:00"
+    response = client.get(f"/gallery/{prediction.pk}/thumbnail")
+    assert response["Content-Type"] == "image/webp"
+    assert body(response)[:4] == b"RIFF"
+
+
+@pytest.mark.parametrize("format", ["HEIF", "TIFF", "BMP"])
+def test_what_browsers_cannot_show_has_a_picture_that_they_can(
+    submit: Submit, model: ModelVersion, client: Client, format: str
+) -> None:
+    pillow_heif.register_heif_opener()  # to write one
+    prediction = submit("a", image_bytes(format, size=(2500, 100)))
+    tasks.classify_pending()
+    response = client.get(f"/gallery/{prediction.pk}/view")
+    assert response["Content-Type"] == "image/webp"
+    assert Image.open(BytesIO(body(response))).size == (2048, 82)
+    original = client.get(f"/gallery/{prediction.pk}/image?download")
+    assert original["Content-Disposition"].startswith("attachment")
+    assert body(original) == Path(prediction.image_path.path).read_bytes()
+
+
+def test_what_browsers_can_show_is_shown_as_it_is(submit: Submit, client: Client) -> None:
+    assert body(client.get(f"/gallery/{submit().pk}/view")) == image_bytes()
+
+
+def test_until_there_is_a_thumbnail_the_original_stands_in(submit: Submit, client: Client) -> None:
+    prediction = submit()
+    response = client.get(f"/gallery/{prediction.pk}/thumbnail")
+    assert response["Location"] == f"/gallery/{prediction.pk}/view"
+    assert "no-store" in response["Cache-Control"]
+
+
+@pytest.mark.parametrize("name", ["image", "view"])
+def test_browsers_keep_files_and_run_nothing(submit: Submit, client: Client, name: str) -> None:
+    address = f"/gallery/{submit().pk}/{name}"
+    response = client.get(address)
+    body(response)
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert {"private", "immutable", "max-age=31536000"} <= set(response["Cache-Control"].split(", "))
+    again = client.get(address, headers={"If-None-Match": response["ETag"]})
+    assert (again.status_code, again.content, again["ETag"]) == (304, b"", response["ETag"])
+
+
+def test_a_missing_file_is_not_found(submit: Submit, client: Client) -> None:
+    prediction = submit()
+    Path(prediction.image_path.path).unlink()
+    assert client.get(f"/gallery/{prediction.pk}/image").status_code == 404
+    assert client.get("/gallery/999/thumbnail").status_code == 404
+
+
+def test_deleting_takes_the_renditions_too(
+    submit: Submit, model: ModelVersion, settings: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    submit("a.bmp", image_bytes("BMP"))
+    tasks.classify_pending()
+    assert len([path for path in settings.MEDIA_ROOT.rglob("*") if path.is_file()]) == 3
+    with django_capture_on_commit_callbacks(execute=True):
+        services.remove(ImagePrediction.objects.all())
+    assert not [path for path in settings.MEDIA_ROOT.rglob("*") if path.is_file()]
+
+
+def test_a_thumbnail_that_cannot_be_made_is_not_tried_for_ever(
+    submit: Submit, model: ModelVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    prediction = submit()
+    tasks.classify_pending()
+    ImagePrediction.objects.update(rendered_at=None)
+    Path(prediction.image_path.path).write_bytes(b"changed on the disk")
+    assert renditions.make_next()
+    assert "no thumbnail" in caplog.text
+    assert not renditions.make_next()
+
+
+def test_thumbnails_give_way_to_new_images(
+    submit: Submit, model: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = submit()
+    tasks.classify_pending()
+    ImagePrediction.objects.update(rendered_at=None)
+    other = submit()
+    monkeypatch.setattr(ImagePrediction.objects.all().__class__, "claim", lambda self: [])
+    rung: list[int] = []
+    monkeypatch.setattr("predictions.queue.ring", lambda: rung.append(1))
+    tasks.classify_pending()
+    assert rung == [1]
+    assert first.pk != other.pk
