@@ -1,7 +1,7 @@
 """gunicorn's settings.
 
 Uploads wait for network and disk, so threads serve well; eight of them in one process fight for its interpreter lock
-and cost a burst 15 % of its speed, so there are two processes.
+and cost a burst 15 % of its speed, so there are two processes of three.
 """
 
 import gc
@@ -13,7 +13,7 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108  (gunicorn makes its own private file t
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 worker_class = "gthread"
-threads = int(os.environ.get("WEB_THREADS", "4"))
+threads = int(os.environ.get("WEB_THREADS", "3"))
 # Loaded before the fork, the application is shared, and its errors show at the start.
 preload_app = True
 keepalive = 30
