@@ -3,11 +3,13 @@
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from predictions.readiness import CHECKS
 
 
+@csrf_exempt  # a POST is refused for its method
 @require_safe
 @never_cache
 def ping(request: HttpRequest) -> JsonResponse:
@@ -15,6 +17,7 @@ def ping(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"ping": "pong", "environment": settings.ENVIRONMENT, "testing": settings.TESTING})
 
 
+@csrf_exempt
 @require_safe
 @never_cache
 def livez(request: HttpRequest) -> JsonResponse:
@@ -22,6 +25,7 @@ def livez(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "alive"})
 
 
+@csrf_exempt
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:

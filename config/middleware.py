@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from functools import partial
 
-from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect, JsonResponse
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.middleware.common import CommonMiddleware
+
+from config.errors import respond
 
 
 class MethodKeepingCommonMiddleware(CommonMiddleware):
@@ -13,12 +16,24 @@ class MethodKeepingCommonMiddleware(CommonMiddleware):
     response_redirect_class = partial(HttpResponsePermanentRedirect, preserve_request=True)  # type: ignore[assignment]
 
 
-def require_content_length(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
-    """Answer 411 to a body in chunks of unknown number: Django reads none of it, and would say that it is empty."""
+def check_content_length(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
+    """Answer 411 to a body of unknown length, and 413 to one above MAX_REQUEST_MB, before any of it is read."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
+        # Of a body in chunks, Django reads nothing, and would say that it is empty.
         if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
-            return JsonResponse({"detail": "Send the Content-Length; chunked bodies are not accepted"}, status=411)
+            return respond(request, 411, "Send the Content-Length; chunked bodies are not accepted")
+        if _content_length(request) > settings.MAX_REQUEST_MB * 1_000_000:
+            sentence = f"The request is too large: at most {settings.MAX_REQUEST_MB} MB are accepted at a time"
+            return respond(request, 413, sentence)
         return get_response(request)
 
     return middleware
+
+
+def _content_length(request: HttpRequest) -> int:
+    """Return the declared length in bytes; Django, too, takes a malformed one for none."""
+    try:
+        return int(request.headers.get("Content-Length") or 0)
+    except ValueError:
+        return 0

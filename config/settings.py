@@ -71,7 +71,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "config.middleware.MethodKeepingCommonMiddleware",
-    "config.middleware.require_content_length",
+    "config.middleware.check_content_length",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -160,6 +160,10 @@ Q_CLUSTER = {
 MAX_UPLOAD_MB = env.int("MAX_UPLOAD_MB", default=20)
 MAX_UPLOAD_MEGAPIXELS = env.int("MAX_UPLOAD_MEGAPIXELS", default=50)
 DATA_UPLOAD_MAX_NUMBER_FILES = 1000  # one selection in the browser's form
+# Of one request, whatever is in it: with a script, the form sends each file by itself, and the API takes one.
+MAX_REQUEST_MB = env.int("MAX_REQUEST_MB", default=250)
+if MAX_REQUEST_MB <= MAX_UPLOAD_MB:
+    raise ImproperlyConfigured("MAX_REQUEST_MB must exceed MAX_UPLOAD_MB: a request is larger than the file in it.")
 FILE_UPLOAD_HANDLERS = [
     "predictions.uploads.SizeLimitHandler",
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
@@ -208,6 +212,7 @@ SPECTACULAR_SETTINGS = {
 
 # --- Security --------------------------------------------------------------------------------------------------------
 
+CSRF_FAILURE_VIEW = "config.errors.csrf_failure"
 if IS_PROD:
     SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
     # A load balancer asks for these over plain HTTP, from inside.
