@@ -1,0 +1,155 @@
+"""The figures behind the dashboard: seven aggregate queries, however many images there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from django.db.models import Count, Exists, F, Min, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from predictions.models import Correction, ImagePrediction, ImagePredictionQuerySet, Status
+
+DAYS = 30
+TOP = 20
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Day:
+    """Images of one day in the service's time zone. An image is classified on the day of its newest answer only."""
+
+    date: date
+    uploads: int
+    classifications: int
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Images without an answer now: `waiting` for a worker, and `processing` by one.
+
+    `oldest` is the time since upload of the one that waits longest for its first answer; None if there is none. Those
+    to be classified again do not count there: nothing records since when they wait.
+    """
+
+    waiting: int
+    processing: int
+    oldest: timedelta | None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Labels with their numbers, the largest first, and whether there are more labels than these."""
+
+    counts: list[tuple[str, int]]
+    more: bool
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Images whose confidence, from 0 to 1, is at least `low` and under `high`; in the last bin it may be 1.
+
+    Apart: how sure the model was, and how sure people were of their corrections.
+    """
+
+    low: float
+    high: float
+    model: int
+    people: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All that the dashboard shows, as it was at one moment."""
+
+    at: datetime
+    days: list[Day]
+    queue: Queue
+    labels: Ranking
+    confidence: list[Bin]
+    mistakes: Ranking
+
+
+def figures() -> Figures:
+    """Ask the database for everything."""
+    now = timezone.now()
+    return Figures(now, _days(now), _queue(now), _labels(), _confidence(), _mistakes())
+
+
+def _days(now: datetime) -> list[Day]:
+    """Return the last DAYS days, the oldest first; today is the last. A day without images is there too."""
+    today, zone = timezone.localdate(now), timezone.get_current_timezone()
+    dates = [today - timedelta(days=DAYS - 1 - number) for number in range(DAYS)]
+    # Tomorrow's too: what a clock ahead has dated there is not of today.
+    midnights = [datetime.combine(day, time.min, zone) for day in [*dates, today + timedelta(days=1)]]
+    recent = {name: Q(**{f"{name}__gte": midnights[0]}) for name in ("created_at", "classified_at")}
+    uploads, classifications = (
+        _between(ImagePrediction.objects.filter(since), name, midnights) for name, since in recent.items()
+    )
+    return [Day(*counts) for counts in zip(dates, uploads[:-1], classifications[:-1], strict=True)]
+
+
+def _queue(now: datetime) -> Queue:
+    waiting = Q(status=Status.PENDING)
+    counts: dict[str, Any] = ImagePrediction.objects.filter(status__in=[Status.PENDING, Status.PROCESSING]).aggregate(
+        waiting=Count("pk", filter=waiting),
+        processing=Count("pk", filter=Q(status=Status.PROCESSING)),
+        oldest=Min("created_at", filter=waiting & Q(classified_at=None)),
+    )
+    oldest = counts["oldest"]
+    # Clocks of two machines may differ: nobody has waited for less than no time.
+    age = None if oldest is None else max(now - oldest, timedelta())
+    return Queue(counts["waiting"], counts["processing"], age)
+
+
+def _labels() -> Ranking:
+    """Count the labels that images have now, whoever gave them."""
+    return _ranking(ImagePrediction.objects.filter(top_prediction__isnull=False), "top_prediction")
+
+
+def _confidence() -> list[Bin]:
+    """Count in BINS bins of equal width.
+
+    All images and the corrected ones: each of these two is answered from an index alone or a small part of the table,
+    where telling the model's from people's row by row would read all of it.
+    """
+    edges = [number / BINS for number in range(BINS)]
+    everything = _between(ImagePrediction.objects.all(), "confidence", edges)
+    people = _between(ImagePrediction.objects.filter(corrected_at__isnull=False), "confidence", edges)
+    return [
+        Bin(low, (number + 1) / BINS, max(everything[number] - people[number], 0), people[number])
+        for number, low in enumerate(edges)
+    ]
+
+
+def _between(rows: ImagePredictionQuerySet, column: str, edges: Sequence[float | datetime]) -> list[int]:
+    """Count the rows from each edge to below the next; from the last edge on they all count.
+
+    By comparison, which is exact at the edges, needs no arithmetic that databases do differently, and takes SQLite less
+    than half the time of truncating dates, which calls Python for every row.
+    """
+    names = [f"from_{number}" for number in range(len(edges))]
+    filters = [Q(**{f"{column}__gte": edge}) for edge in edges]
+    counted = rows.aggregate(**{name: Count("pk", filter=above) for name, above in zip(names, filters, strict=True)})
+    counts = [counted[name] for name in names]
+    return [count - above for count, above in zip(counts, [*counts[1:], 0], strict=True)]
+
+
+def _mistakes() -> Ranking:
+    """Count the model's labels that people replaced by others, and did not take back.
+
+    A correction of a correction says nothing about the model; nor does one made before the model had answered.
+    """
+    earlier = Correction.objects.filter(prediction=OuterRef("prediction"), pk__lt=OuterRef("pk"))
+    standing = earlier.filter(Q(undone_at=None) | Q(undone_at__gt=OuterRef("created_at")))
+    wrong = Correction.objects.filter(~Exists(standing), undone_at=None).exclude(label_before="")
+    return _ranking(wrong.exclude(label_before=F("label_after")), "label_before")
+
+
+def _ranking(rows: QuerySet[Any], label: str) -> Ranking:
+    """Return the TOP most frequent values of a column; equals in the order of their names."""
+    counts = rows.order_by().values(label).annotate(count=Count("pk")).order_by("-count", label)
+    found = list(counts.values_list(label, "count")[: TOP + 1])
+    return Ranking(found[:TOP], len(found) > TOP)
