@@ -20,5 +20,6 @@ urlpatterns = [
     path("gallery/change", views.change, name="change"),
     path("gallery/undo/<uuid:batch>", views.undo, name="undo"),
     path("labels", views.labels, name="labels"),
+    path("dashboard/", views.dashboard, name="dashboard"),
     path("", include(router.urls)),
 ]

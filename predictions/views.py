@@ -10,7 +10,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from classifier.models import ModelVersion
-from predictions import services
+from predictions import charts, services
+from predictions.dashboard import figures
 from predictions.forms import BulkForm, FilterForm
 from predictions.models import Correction, ImagePrediction
 from predictions.readiness import problems
@@ -180,3 +181,10 @@ def _target(request: HttpRequest) -> str:
 
 def _back(request: HttpRequest) -> HttpResponse:
     return redirect(_target(request) or "gallery")
+
+
+@require_safe
+def dashboard(request: HttpRequest) -> HttpResponse:
+    """Show what came in, what waits, what was found, and what the model gets wrong."""
+    current = figures()
+    return render(request, "predictions/dashboard.html", {"at": current.at, "charts": charts.draw(current)})
