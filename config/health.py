@@ -1,6 +1,7 @@
 """Is it alive, can it work? For people, load balancers and whoever is woken at night."""
 
 from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -10,6 +11,7 @@ from predictions.readiness import CHECKS
 
 
 @csrf_exempt  # a POST is refused for its method
+@login_not_required
 @require_safe
 @never_cache
 def ping(request: HttpRequest) -> JsonResponse:
@@ -18,6 +20,7 @@ def ping(request: HttpRequest) -> JsonResponse:
 
 
 @csrf_exempt
+@login_not_required
 @require_safe
 @never_cache
 def livez(request: HttpRequest) -> JsonResponse:
@@ -26,6 +29,7 @@ def livez(request: HttpRequest) -> JsonResponse:
 
 
 @csrf_exempt
+@login_not_required
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
+from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
 
 from config.errors import respond
@@ -14,6 +17,21 @@ class MethodKeepingCommonMiddleware(CommonMiddleware):
     """Redirects to the address with a slash by 308: after a 301, a POST would arrive as a GET, its file lost."""
 
     response_redirect_class = partial(HttpResponsePermanentRedirect, preserve_request=True)  # type: ignore[assignment]
+
+
+class AccessMiddleware(LoginRequiredMiddleware):
+    """With ACCESS=login, leads whoever has not logged in to the login page, from every view not exempt from it.
+
+    DRF's views are: the API answers in JSON, by predictions.access.Access.
+    """
+
+    def process_view(
+        self, request: HttpRequest, view_func: Any, view_args: Any, view_kwargs: Any
+    ) -> HttpResponseBase | None:
+        """Let everybody in while access is open."""
+        if settings.ACCESS == "open":
+            return None
+        return super().process_view(request, view_func, view_args, view_kwargs)
 
 
 def check_content_length(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:

@@ -21,6 +21,11 @@ IS_PROD = ENVIRONMENT == "prod"
 TESTING = env.bool("TESTING", default=False)
 DEBUG = env.bool("DEBUG", default=False) and not IS_PROD
 
+# Whether everybody who reaches the service may use it, or only who has logged in.
+ACCESS = env.str("ACCESS", default="login" if IS_PROD else "open")
+if ACCESS not in {"open", "login"}:
+    raise ImproperlyConfigured(f"ACCESS is {ACCESS!r}; it must be open or login.")
+
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
 DATA_DIR.mkdir(parents=True, exist_ok=True)
 
@@ -74,6 +79,7 @@ MIDDLEWARE = [
     "config.middleware.check_content_length",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "config.middleware.AccessMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -104,6 +110,9 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "upload"
+LOGOUT_REDIRECT_URL = "upload"
 USE_TZ = True
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 
@@ -191,7 +200,7 @@ STORAGES = {
 
 REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],
+    "DEFAULT_PERMISSION_CLASSES": ["predictions.access.Access"],
     "EXCEPTION_HANDLER": "predictions.api.exception_handler",
 }
 SPECTACULAR_SETTINGS = {
@@ -199,6 +208,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Upload photos, read what MobileNetV2 sees in them, correct it.",
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["predictions.access.Access"],
     "COMPONENT_SPLIT_REQUEST": True,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},  # would show the schema to another host

@@ -40,6 +40,7 @@ function send({ file, item, bar }) {
   body.append("file", file);
   request.open("POST", form.action);
   request.setRequestHeader("X-Requested-With", "upload.js");
+  request.setRequestHeader("Accept", "application/json"); // for errors; a card is HTML in any case
   request.setRequestHeader("X-CSRFToken", form.elements.csrfmiddlewaretoken.value);
   request.upload.onprogress = (event) => {
     if (event.lengthComputable) bar.value = event.loaded / event.total;
@@ -47,7 +48,7 @@ function send({ file, item, bar }) {
   request.onloadend = () => {
     const isCard = request.getResponseHeader("X-Card") === "yes";
     if (isCard) show(item, request.responseText);
-    else refuse(item, file.name, request.status);
+    else refuse(item, file.name, reasonOf(request));
     running -= 1;
     finished += 1;
     next();
@@ -60,14 +61,23 @@ function show(item, html) {
   htmx.process(item);
 }
 
-function refuse(item, name, status) {
+function reasonOf(request) {
+  if (!request.status) return "The connection was lost. Try again.";
+  try {
+    return JSON.parse(request.responseText).detail;
+  } catch {
+    return `The server answered ${request.status}. Try again in a moment.`;
+  }
+}
+
+function refuse(item, name, sentence) {
   const article = document.createElement("article");
   const heading = document.createElement("h3");
   const reason = document.createElement("p");
   article.className = "card refused";
   article.setAttribute("role", "alert");
   heading.textContent = name;
-  reason.textContent = status ? `The server answered ${status}. Try again in a moment.` : "The connection was lost. Try again.";
+  reason.textContent = sentence;
   article.append(heading, reason);
   item.replaceChildren(article);
 }
