@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 from django.db.models import Q
+from django.urls import reverse_lazy
 from django.utils import timezone
 
 from classifier.models import ModelVersion
@@ -32,7 +33,7 @@ class FilterForm(forms.Form):
             {
                 "list": "labels",
                 "autocomplete": "off",
-                "hx-get": "/labels",
+                "hx-get": reverse_lazy("labels"),
                 "hx-trigger": "input changed delay:150ms",
                 "hx-target": "#labels",
             }
