@@ -128,6 +128,14 @@ class Service:
             time.sleep(poll_seconds)
         raise BenchmarkError(f"{address} has no result")
 
+    def read(self, path: str) -> float:
+        """GET a page or list; return the seconds that it took."""
+        start = time.perf_counter()
+        answer = self.http.request("GET", self.url + path)
+        if answer.status != 200:
+            raise BenchmarkError(f"GET {path} answered {answer.status}")
+        return time.perf_counter() - start
+
     def delete(self, addresses: Sequence[str]) -> None:
         """Delete what was uploaded."""
         for address in addresses:
@@ -173,6 +181,13 @@ def measure_burst(
     return {"burst_images_per_s": rate, "post_p50_ms": _median_ms(posts), "post_p95_ms": _p95_ms(posts)}
 
 
+def measure_reading(service: Service, count: int) -> dict[str, float]:
+    """Read the list and the gallery, one after the other; return their milliseconds, with the rows the service has."""
+    lists = [service.read("/predictions/") for _ in range(count)]
+    pages = [service.read("/gallery/") for _ in range(count)]
+    return {"list_p95_ms": _p95_ms(lists), "gallery_p95_ms": _p95_ms(pages)}
+
+
 def _forms(service: Service, photos: Sequence[bytes], count: int) -> Iterator[Form]:
     return map(service.form, itertools.islice(itertools.cycle(photos), count))
 
@@ -195,6 +210,8 @@ def summary(results: dict[str, Any]) -> list[tuple[str, str]]:
         "idle_p95_ms": ("upload to result, idle, p95", "{:.0f} ms"),
         "post_p50_ms": ("POST during the burst, p50", "{:.0f} ms"),
         "post_p95_ms": ("POST during the burst, p95", "{:.0f} ms"),
+        "list_p95_ms": ("GET /predictions/, p95", "{:.0f} ms"),
+        "gallery_p95_ms": ("GET /gallery/, p95", "{:.0f} ms"),
         "burst_images_per_s": ("burst, end to end", "{:.0f} images/s"),
         "burst_to_floor": ("burst to floor", "{:.2f}"),
     }

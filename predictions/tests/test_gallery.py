@@ -3,14 +3,18 @@
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
+from django.core.files.storage import default_storage
 from django.test import Client
 from django.utils import timezone
+from PIL import Image, ImageFilter
 
 from classifier.models import ModelVersion
-from config.tests.environment import LABELS
+from config.tests.environment import LABELS, ROOT
+from predictions import renditions, tasks
 from predictions.forms import FilterForm
 from predictions.models import Correction, ImagePrediction, Status
 from predictions.views import PAGE_SIZE
@@ -108,6 +112,28 @@ def test_the_gallery_counts_no_rows(client: Client, django_assert_num_queries: A
         row()
     with django_assert_num_queries(2):  # the models to choose from, the rows
         client.get("/gallery/?q=x&label=cat&corrected=no&order=surest&confidence_min=0.1")
+
+
+def test_pages_are_light() -> None:
+    """A page's own CSS and JS stay under 40 KB together; htmx comes from django-htmx."""
+    static = ROOT / "static"
+    sizes = {path.name: path.stat().st_size for path in static.rglob("*") if path.suffix in {".css", ".js"}}
+    assert {"site.css", "gallery.js", "upload.js"} <= set(sizes)
+    assert sum(sizes.values()) < 40_000
+
+
+def test_a_full_page_of_thumbnails_is_below_a_megabyte(client: Client, submit: Submit, model: ModelVersion) -> None:
+    """Of noise, the worst that WebP meets, in photos' size; the page's HTML and scripts are added."""
+    noise = Image.effect_noise((500, 375), 40).convert("RGB")
+    file = BytesIO()
+    noise.filter(ImageFilter.GaussianBlur(1)).save(file, "JPEG")
+    prediction = submit("noise.jpg", file.getvalue())
+    tasks.classify_pending()
+    thumbnail = default_storage.size(renditions.name_of(prediction, renditions.THUMBNAIL))
+    for _ in range(PAGE_SIZE):
+        row()
+    html = len(client.get("/gallery/").content)
+    assert PAGE_SIZE * thumbnail + html + 40_000 + 60_000 < 1_000_000
 
 
 def post(client: Client, **data: Any) -> Any:

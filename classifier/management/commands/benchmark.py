@@ -14,12 +14,13 @@ from classifier.bundle import BundleError
 from classifier.models import ModelVersion
 
 IDLE_UPLOADS = 30
+READS = 50
 
 
 class Command(BaseCommand):
     help = (
         "Measure decoding, inference and the floor (a plain decode-and-classify loop on all cores); with --url also a "
-        "running service end to end: upload to result when idle, and a burst. It deletes what it uploads."
+        "running service end to end: reading, upload to result when idle, and a burst. It deletes what it uploads."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -55,8 +56,9 @@ class Command(BaseCommand):
     def measure_service(self, photos: list[bytes], options: dict[str, Any]) -> dict[str, float]:
         """Measure a service from outside, with a progress bar if this is a terminal."""
         service = benchmark.Service(options["url"], options["clients"])
+        results = benchmark.measure_reading(service, READS)
         with tqdm(total=IDLE_UPLOADS, desc="idle", disable=None) as bar:
-            results = benchmark.measure_idle(service, photos, IDLE_UPLOADS, bar.update)
+            results |= benchmark.measure_idle(service, photos, IDLE_UPLOADS, bar.update)
         with tqdm(total=options["burst"], desc="burst", disable=None) as bar:
             results |= benchmark.measure_burst(service, photos, options["burst"], options["clients"], bar.update)
         return results
