@@ -1,11 +1,11 @@
-# make run: the whole service on this machine. make test, make check: what CI runs.
+# make run: the whole service on this machine. make test, make check, make test-browser: what CI runs.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes
 export HOST ?= 127.0.0.1
 export PORT ?= 8000
 
-.PHONY: run test check lock
+.PHONY: run test test-browser check lock
 .DEFAULT_GOAL := run
 
 # Installed again only when the locked requirements change, so that a second start needs no network.
@@ -20,6 +20,9 @@ $(BIN)/python:
 .venv/.dev: requirements/dev.txt | $(BIN)/python
 	$(PIP) -r requirements/dev.txt
 	touch .venv/.base .venv/.model $@
+.venv/.browser: requirements/browser.txt | $(BIN)/python
+	$(PIP) -r requirements/browser.txt
+	touch .venv/.base .venv/.model .venv/.dev $@
 
 run: .venv/.base
 	$(BIN)/python manage.py migrate --verbosity 0
@@ -32,6 +35,10 @@ run: .venv/.base
 test: .venv/.dev
 	$(BIN)/python -m pytest
 
+# In Debian's chromium, which must be there: apt-get install chromium. One process: the tests share a service.
+test-browser: .venv/.browser
+	$(BIN)/python -m pytest -m browser --no-cov --numprocesses=0
+
 check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,7 +50,7 @@ check: .venv/.dev
 
 # Needs uv. Every supported Python and platform in one file, with hashes.
 lock:
-	for name in base model dev; do \
+	for name in base model dev browser; do \
 		uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--custom-compile-command "make lock" requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,10 +33,18 @@ PHOTOS = ROOT.parent / "shared" / "photos"
 KERAS_FILES = ("mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5", "imagenet_class_index.json")
 LABELS = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu"]
 
+# requirements/browser.txt is installed for make test-browser only.
+HAS_BROWSER = find_spec("playwright") is not None
+pytest_plugins = ["config.tests.browser"] if HAS_BROWSER else []
+
 
 def pytest_unconfigure() -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
         shutil.rmtree(os.environ["DATA_DIR"], ignore_errors=True)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    return True if collection_path.name == "test_browser.py" and not HAS_BROWSER else None
 
 
 @pytest.fixture(autouse=True)
