@@ -5,7 +5,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes
 export HOST ?= 127.0.0.1
 export PORT ?= 8000
 
-.PHONY: run test test-browser check lock
+.PHONY: run test test-browser screenshots check lock
 .DEFAULT_GOAL := run
 
 # Installed again only when the locked requirements change, so that a second start needs no network.
@@ -38,6 +38,10 @@ test: .venv/.dev
 # In Debian's chromium, which must be there: apt-get install chromium. One process: the tests share a service.
 test-browser: .venv/.browser
 	$(BIN)/python -m pytest -m browser --no-cov --numprocesses=0
+
+# docs/screenshots, of generated pictures. Others: python -m config.tests.screenshots --photos DIR
+screenshots: .venv/.browser
+	DJANGO_SETTINGS_MODULE=config.settings $(BIN)/python -m config.tests.screenshots
 
 check: .venv/.dev
 	$(BIN)/ruff check .

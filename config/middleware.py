@@ -9,6 +9,8 @@ from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
+from django.shortcuts import resolve_url
+from django_htmx.http import HttpResponseClientRedirect
 
 from config.errors import respond
 
@@ -32,6 +34,12 @@ class AccessMiddleware(LoginRequiredMiddleware):
         if settings.ACCESS == "open":
             return None
         return super().process_view(request, view_func, view_args, view_kwargs)
+
+    def handle_no_permission(self, request: HttpRequest, view_func: Any) -> HttpResponseBase:  # type: ignore[override]
+        """Lead to the login page; htmx, which would put that page into a part of its own, leads the browser there."""
+        if request.headers.get("HX-Request"):
+            return HttpResponseClientRedirect(resolve_url(settings.LOGIN_URL))
+        return super().handle_no_permission(request, view_func)
 
 
 def check_content_length(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:

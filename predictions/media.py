@@ -3,10 +3,12 @@
 import mimetypes
 from pathlib import PurePath
 
+from django.conf import settings
 from django.core.files.storage import default_storage
 from django.http import FileResponse, Http404, HttpRequest, HttpResponseNotModified
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
 from django.utils.cache import patch_cache_control
 from django.utils.http import parse_etags
 from django.views.decorators.http import require_safe
@@ -28,7 +30,10 @@ def original(request: HttpRequest, pk: int) -> HttpResponseBase:
 def view(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Send a picture that browsers can show: the original, or the rendition of it."""
     prediction = get_object_or_404(ImagePrediction, pk=pk)
-    return _send(request, prediction, renditions.shown(prediction))
+    name = renditions.shown(prediction)
+    if name != prediction.image_path.name and not default_storage.exists(name):
+        return _not_yet(f"{settings.STATIC_URL}icon.svg")
+    return _send(request, prediction, name)
 
 
 @require_safe
@@ -38,7 +43,12 @@ def thumbnail(request: HttpRequest, pk: int) -> HttpResponseBase:
     name = renditions.name_of(prediction, renditions.THUMBNAIL)
     if default_storage.exists(name):
         return _send(request, prediction, name)
-    response = redirect("view", pk)
+    return _not_yet(reverse("view", args=[pk]))
+
+
+def _not_yet(stand_in: str) -> HttpResponseBase:
+    """Lead to what is shown until a worker has made the picture; nobody must keep that answer."""
+    response = redirect(stand_in)
     patch_cache_control(response, no_store=True)
     return response
 

@@ -33,7 +33,7 @@ def upload(request: HttpRequest) -> HttpResponse:
     status = 400 if refused or nothing_sent else 200
     if request.headers.get("X-Requested-With") == "upload.js" and (accepted or refused):
         one = {"prediction": accepted[0] if accepted else None, "refused": refused[0] if refused else None}
-        response = render(request, "predictions/_card.html", one, status=status)
+        response = render(request, "predictions/_card.html", one)
         response["X-Card"] = "yes"  # tells a card, of an accepted or a refused file, from an error's page
         return response
     if accepted and not refused:

@@ -66,19 +66,21 @@ def _once(name: str, build: Callable[[Path], "Bundle"]) -> "Bundle":
         return Bundle.read(built[0]) if built else build(folder)
 
 
-@pytest.fixture(scope="session")
-def small_bundle() -> "Bundle":
-    """MobileNetV2 with seeded random weights, 7 classes, 96 pixels: small, but made by the real export."""
+def build_small(folder: Path) -> "Bundle":
+    """Export MobileNetV2 with seeded random weights, 7 classes, 96 pixels: small, but made by the real export."""
+    import keras
+
     from classifier.export import Source, export
 
-    def build(folder: Path) -> "Bundle":
-        import keras
+    keras.utils.set_random_seed(1)
+    model = keras.applications.MobileNetV2((96, 96, 3), alpha=0.35, weights=None, classes=len(LABELS), name="small")
+    return export(Source(model, LABELS, "symmetric", "seeded"), folder)
 
-        keras.utils.set_random_seed(1)
-        model = keras.applications.MobileNetV2((96, 96, 3), alpha=0.35, weights=None, classes=len(LABELS), name="small")
-        return export(Source(model, LABELS, "symmetric", "seeded"), folder)
 
-    return _once("small", build)
+@pytest.fixture(scope="session")
+def small_bundle() -> "Bundle":
+    """The small model, built once."""
+    return _once("small", build_small)
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ def test_the_script_gets_one_card(client: Client, upload: Any) -> None:
     assert "lynx" in finished
     assert "hx-get" not in finished
     refused = client.post("/", {"file": upload("<i>.txt", b"text")}, headers=headers)
-    assert (refused.status_code, refused["X-Card"]) == (400, "yes")
+    assert (refused.status_code, refused["X-Card"]) == (200, "yes")  # a 400 would be an error in the console
     assert "&lt;i&gt;.txt" in refused.content.decode()
     assert "File must be an image" in refused.content.decode()
 

@@ -63,6 +63,7 @@ function show(item, html) {
 
 function reasonOf(request) {
   if (!request.status) return "The connection was lost. Try again.";
+  if (new URL(request.responseURL).pathname === "/login") return "You have been logged out. Log in, then try again.";
   try {
     return JSON.parse(request.responseText).detail;
   } catch {
@@ -72,10 +73,10 @@ function reasonOf(request) {
 
 function refuse(item, name, sentence) {
   const article = document.createElement("article");
-  const heading = document.createElement("h3");
+  const heading = document.createElement("h2");
   const reason = document.createElement("p");
   article.className = "card refused";
-  article.setAttribute("role", "alert");
+  reason.setAttribute("role", "alert");
   heading.textContent = name;
   reason.textContent = sentence;
   article.append(heading, reason);

@@ -1,0 +1,592 @@
+"""The pages as people meet them: Debian's chromium, a live server, a real worker. `make test-browser` runs them."""
+
+import base64
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, FilePayload, Locator, Page, Request, expect
+
+from classifier.bundle import Bundle
+from config.tests.browser import Visitor, accessibility
+from config.tests.environment import LABELS, image_bytes
+from config.tests.service import Service
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("service")]
+
+LABEL = re.compile(f"^({'|'.join(LABELS)})$")
+LONG_NAME = "a" * 60 + "_without_any_place_to_break_the_line_" + "z" * 60 + ".jpg"
+SCHEMES = ["light", "dark"]
+
+
+def names(count: int) -> list[str]:
+    """Return file names that no other test has, in the order of their alphabet."""
+    prefix = uuid.uuid4().hex[:8]
+    return [f"{prefix}-{number}.jpg" for number in range(count)]
+
+
+def payload(name: str, content: bytes | None = None) -> FilePayload:
+    return {"name": name, "mimeType": "image/jpeg", "buffer": content or image_bytes()}
+
+
+def stored(service: Service, files: Iterable[str]) -> list[int]:
+    """Upload images by the API; return their ids once they are classified."""
+    ids = [service.post(name=name)["id"] for name in files]
+    service.wait_done(ids)
+    return ids
+
+
+def correct(service: Service, pk: int, label: str) -> None:
+    """Say by the API which label is right."""
+    answer = {"top_prediction": label, "confidence": 0.9}
+    service.http.request("PUT", f"{service.url}/predictions/{pk}/", json=answer)
+
+
+def drop(page: Page, files: Iterable[FilePayload]) -> None:
+    """Drop files on the page, as a script can: in a DataTransfer of its own making."""
+    encoded = [[file["name"], base64.b64encode(file["buffer"]).decode()] for file in files]
+    transfer = page.evaluate_handle(
+        """files => {
+            const transfer = new DataTransfer();
+            for (const [name, content] of files)
+                transfer.items.add(new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], name));
+            return transfer;
+        }""",
+        encoded,
+    )
+    target = page.get_by_text("Drop photos")
+    target.dispatch_event("dragover", {"dataTransfer": transfer})
+    target.dispatch_event("drop", {"dataTransfer": transfer})
+
+
+def drop_from_desktop(page: Page, paths: Iterable[Path]) -> None:
+    """Drop files and folders from the disk on the page, as the browser does it for a hand with a mouse."""
+    box = page.get_by_text("Drop photos").bounding_box()
+    assert box
+    place = {"x": box["x"] + 5, "y": box["y"] + 5}
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    session = page.context.new_cdp_session(page)
+    for step in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": step, **place, "data": data})
+
+
+def field(page: Page, name: str) -> Locator:
+    return page.get_by_label(re.compile(f"^{name}:?$"))
+
+
+def card(page: Page, name: str) -> Locator:
+    return page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=name, exact=True))
+
+
+def open_card(page: Page, name: str) -> None:
+    """Follow a card's link; return when the photo's page is there, with its script."""
+    card(page, name).get_by_role("link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    page.wait_for_load_state()
+
+
+def expect_classified(page: Page, files: Iterable[str]) -> None:
+    for name in files:
+        expect(card(page, name).locator("strong")).to_have_text(LABEL)
+        expect(card(page, name).get_by_role("meter")).to_have_count(5)
+
+
+def tab_to(page: Page, target: Locator, most: int = 60) -> None:
+    """Press Tab until an element has the focus, and shows it."""
+    for _ in range(most):
+        if target.evaluate("element => element === document.activeElement"):
+            break
+        page.keyboard.press("Tab")
+    expect(target).to_be_focused()
+    assert target.evaluate("element => getComputedStyle(element).outlineStyle") != "none"
+
+
+class TestUpload:
+    def test_five_dropped_photos_get_five_labels(self, page: Page) -> None:
+        files = names(5)
+        page.goto("/")
+        drop(page, [payload(name) for name in files])
+        expect(page.get_by_role("article")).to_have_count(5)
+        expect_classified(page, files)
+        expect(page.get_by_role("status").filter(has_text="5 of 5 sent")).to_be_visible()
+
+    def test_five_chosen_photos_get_five_labels(self, page: Page) -> None:
+        files = names(5)
+        page.goto("/")
+        field(page, "Photos").set_input_files([payload(name) for name in files])
+        expect_classified(page, files)
+
+    def test_a_dropped_folder_gives_all_its_photos(self, page: Page, tmp_path: Path) -> None:
+        files = names(3)
+        for name, folder in zip(files, ("", "holiday", "holiday/beach"), strict=True):
+            (tmp_path / "drop" / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "drop" / folder / name).write_bytes(image_bytes())
+        page.goto("/")
+        drop_from_desktop(page, [tmp_path / "drop" / files[0], tmp_path / "drop" / "holiday"])
+        expect_classified(page, files)
+
+    def test_a_pasted_photo_gets_a_label(self, page: Page) -> None:
+        page.goto("/")
+        page.evaluate(
+            """content => {
+                const clipboardData = new DataTransfer();
+                const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
+                clipboardData.items.add(new File([bytes], "pasted.jpg"));
+                document.dispatchEvent(new ClipboardEvent("paste", { clipboardData }));
+            }""",
+            base64.b64encode(image_bytes()).decode(),
+        )
+        expect_classified(page, ["pasted.jpg"])
+
+    @pytest.mark.parametrize("way", ["dropped", "chosen"])
+    def test_a_text_file_is_refused_beside_its_name_and_the_rest_succeed(
+        self, visitor: Visitor, page: Page, way: str
+    ) -> None:
+        files = names(4)
+        sent = [payload(name) for name in files]
+        sent.insert(2, payload("notes.txt", b"no image"))
+        page.goto("/")
+        if way == "dropped":
+            drop(page, sent)
+        else:
+            field(page, "Photos").set_input_files(sent)
+        expect(card(page, "notes.txt").get_by_text("File must be an image")).to_be_visible()
+        expect_classified(page, files)
+
+    def test_a_file_that_fails_on_its_way_says_so_and_the_rest_succeed(self, visitor: Visitor, page: Page) -> None:
+        files = names(3)
+        page.goto("/")
+        page.route("**/", lambda route: route.abort("connectionreset"), times=1)
+        field(page, "Photos").set_input_files([payload(name) for name in files])
+        expect(page.get_by_role("alert").filter(has_text="connection was lost")).to_have_count(1)
+        expect(page.get_by_role("meter")).to_have_count(10)
+        visitor.forgive("ERR_CONNECTION_RESET")
+
+    def test_a_hundred_photos_travel_a_few_at_a_time(self, page: Page) -> None:
+        files = names(100)
+        page.goto("/")
+        under_way, most = 0, 0
+
+        def count(request: Request, change: int) -> None:
+            nonlocal under_way, most
+            if request.method == "POST":
+                under_way += change
+                most = max(most, under_way)
+
+        page.on("request", lambda request: count(request, 1))
+        page.on("requestfinished", lambda request: count(request, -1))
+        content = image_bytes(size=(32, 32))
+        field(page, "Photos").set_input_files([payload(name, content) for name in files])
+        expect(page.get_by_role("status").filter(has_text="100 of 100 sent")).to_be_visible(timeout=60_000)
+        expect(page.get_by_role("meter")).to_have_count(500, timeout=60_000)
+        assert 1 < most <= 6
+
+    @pytest.mark.parametrize("format", ["TIFF", "BMP", "AVIF", "GIF", "WEBP", "PNG"])
+    def test_every_format_is_shown(self, page: Page, format: str) -> None:
+        """No browser shows TIFF: what stands in for its thumbnail must not be a broken picture."""
+        name = f"{uuid.uuid4().hex[:8]}.{format.lower()}"
+        page.goto("/")
+        field(page, "Photos").set_input_files([payload(name, image_bytes(format))])
+        expect_classified(page, [name])
+        expect(card(page, name).get_by_role("link").locator("img")).not_to_have_js_property("naturalWidth", 0)
+        open_card(page, name)
+        photo = page.get_by_role("figure").get_by_role("img")
+        expect(photo).to_be_visible()
+        expect(photo).to_have_js_property("complete", True)
+        expect(photo).to_have_js_property("naturalWidth", 120)
+
+
+class TestGallery:
+    def test_filter_open_correct_undo(self, service: Service, page: Page) -> None:
+        files = names(3)
+        stored(service, files)
+        page.goto("/gallery/")
+        field(page, "Search").fill(files[1])
+        page.get_by_role("button", name="Show", exact=True).click()
+        expect(page.get_by_role("article")).to_have_count(1)
+        assert files[1] in page.url
+        open_card(page, files[1])
+        said = page.locator("strong").first.inner_text()
+
+        field(page, "Right label").fill("snow leopard")
+        page.get_by_role("button", name="Correct", exact=True).click()
+        expect(page.get_by_role("status").filter(has_text="1 photo corrected to snow leopard")).to_be_visible()
+        expect(page.locator("strong").first).to_have_text("snow leopard")
+        expect(page.get_by_role("listitem").filter(has_text=f"corrected {said} to snow leopard")).to_have_count(1)
+
+        page.get_by_role("button", name="Undo").click()
+        expect(page.get_by_role("status").filter(has_text="undone")).to_be_visible()
+        expect(page.locator("strong").first).to_have_text(said)
+        expect(page.get_by_role("listitem").filter(has_text=re.compile("corrected .* undone"))).to_have_count(1)
+
+    def test_a_filtered_view_has_an_address_and_the_way_back_leads_to_it(self, service: Service, page: Page) -> None:
+        files = names(2)
+        ids = stored(service, files)
+        label = f"label-{uuid.uuid4().hex[:8]}"
+        correct(service, ids[0], label)
+        page.goto("/gallery/")
+        field(page, "Label").fill(label)
+        field(page, "Label").press("Enter")
+        expect(page.get_by_role("article")).to_have_count(1)
+        bookmark = page.url
+        open_card(page, files[0])
+        page.go_back()
+        expect(page).to_have_url(bookmark)
+        expect(page.get_by_role("article")).to_have_count(1)
+        expect(field(page, "Label")).to_have_value(label)
+        page.get_by_role("link", name="Show all").click()
+        expect(card(page, files[1])).to_have_count(1)
+
+    def test_labels_are_suggested_while_typing(self, service: Service, page: Page) -> None:
+        [pk] = stored(service, names(1))
+        for path, name in (("/gallery/", "Label"), ("/gallery/", "Right label"), (f"/gallery/{pk}/", "Right label")):
+            page.goto(path)
+            entry = field(page, name)
+            entry.press_sequentially("gn")
+            suggested = page.locator(f"datalist#{entry.get_attribute('list')} option")
+            expect(suggested.first).to_have_attribute("value", "gnu")
+            expect(entry).to_be_focused()
+
+    def test_many_are_deleted_after_a_confirmation(self, service: Service, page: Page) -> None:
+        files = names(4)
+        stored(service, files)
+        page.goto(f"/gallery/?q={files[0][:8]}")
+        expect(page.get_by_role("article")).to_have_count(4)
+        for name in files[:2]:
+            page.get_by_role("checkbox", name=f"Choose {name}").check()
+        expect(page.get_by_text("2 chosen")).to_be_visible()
+        page.get_by_role("button", name="Delete").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Delete these 2 photos?")
+        page.get_by_role("link", name="Keep them").click()
+        expect(page.get_by_role("article")).to_have_count(4)
+
+        for name in files[:2]:
+            page.get_by_role("checkbox", name=f"Choose {name}").check()
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("button", name="Delete").click()
+        expect(page.get_by_role("status").filter(has_text="2 photos deleted")).to_be_visible()
+        expect(page.get_by_role("article")).to_have_count(2)
+        expect(card(page, files[0])).to_have_count(0)
+        expect(card(page, files[3])).to_have_count(1)
+
+    def test_many_are_chosen_with_shift_and_corrected_and_that_undone(self, service: Service, page: Page) -> None:
+        files = names(5)
+        stored(service, files)
+        page.goto(f"/gallery/?q={files[0][:8]}")
+        boxes = page.get_by_role("checkbox")
+        boxes.nth(1).click()
+        boxes.nth(3).click(modifiers=["Shift"])
+        expect(page.get_by_text("3 chosen")).to_be_visible()
+        page.get_by_role("button", name="Choose all").click()
+        expect(page.get_by_text("5 chosen")).to_be_visible()
+        boxes.nth(0).click()
+        field(page, "Right label").fill("moth")
+        field(page, "Right label").press("Enter")
+        expect(page.get_by_role("status").filter(has_text="4 photos corrected to moth")).to_be_visible()
+        expect(page.get_by_role("article").filter(has_text="moth")).to_have_count(4)
+        page.get_by_role("button", name="Undo").click()
+        expect(page.get_by_role("status").filter(has_text="Correction of 4 photos undone")).to_be_visible()
+        expect(page.get_by_role("article").filter(has_text="moth")).to_have_count(0)
+
+    def test_many_are_classified_again(self, service: Service, page: Page) -> None:
+        files = names(2)
+        stored(service, files)
+        page.goto(f"/gallery/?q={files[0][:8]}")
+        page.get_by_role("button", name="Choose all").click()
+        page.get_by_role("button", name="Classify again").click()
+        expect(page.get_by_role("status").filter(has_text="2 photos will be classified again")).to_be_visible()
+        expect(page.get_by_text("Waiting for the model")).to_have_count(0)
+        expect(page.get_by_role("article").locator("strong")).to_have_text([LABEL, LABEL])
+
+    def test_scrolling_down_brings_further_photos(self, service: Service, page: Page) -> None:
+        files = names(130)
+        stored(service, files)
+        page.goto(f"/gallery/?q={files[0][:8]}")
+        expect(page.get_by_role("article")).to_have_count(60)
+        for count in (120, 130):
+            page.get_by_role("article").last.scroll_into_view_if_needed()
+            page.mouse.wheel(0, 10_000)
+            expect(page.get_by_role("article")).to_have_count(count)
+        expect(page.get_by_role("article").get_by_role("heading")).to_have_text(files[::-1])
+
+    def test_arrow_keys_lead_through_the_filtered_view_only(self, service: Service, page: Page) -> None:
+        files = names(3)
+        ids = stored(service, [files[0], *names(1), files[1], *names(1), files[2]])
+        page.goto(f"/gallery/?q={files[0][:8]}")
+        open_card(page, files[2])
+        heading = page.get_by_role("heading", level=1)
+        for key, name in (("ArrowRight", files[1]), ("ArrowRight", files[0]), ("ArrowLeft", files[1])):
+            page.keyboard.press(key)
+            expect(heading).to_have_text(name)
+            page.wait_for_load_state()
+        field(page, "Right label").press("ArrowRight")
+        expect(page).to_have_url(re.compile(f"/gallery/{ids[2]}/"))
+
+    def test_a_photo_is_deleted_from_its_page(self, service: Service, page: Page, visitor: Visitor) -> None:
+        [pk] = stored(service, names(1))
+        page.goto(f"/gallery/{pk}/")
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("button", name="Delete").click()
+        expect(page.get_by_role("status").filter(has_text="1 photo deleted")).to_be_visible()
+
+
+class TestKeyboard:
+    def test_a_photo_is_uploaded_found_and_corrected_by_keyboard_alone(self, page: Page) -> None:
+        files = names(2)
+        page.on("filechooser", lambda chooser: None)  # from the first listener on, the browser shows no dialogue
+        page.goto("/")
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        tab_to(page, field(page, "Photos"))
+        with page.expect_file_chooser() as chooser:
+            page.keyboard.press("Enter")
+        chooser.value.set_files([payload(name) for name in files])
+        expect_classified(page, files)
+
+        page.keyboard.press("Home")
+        link = page.get_by_role("link", name="Gallery", exact=True)
+        for _ in range(30):
+            if link.evaluate("element => element === document.activeElement"):
+                break
+            page.keyboard.press("Shift+Tab")
+        expect(link).to_be_focused()
+        page.keyboard.press("Enter")
+        tab_to(page, field(page, "Search"))
+        page.keyboard.type(files[0][:8])
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("article")).to_have_count(2)
+
+        newest, oldest = page.get_by_role("article").get_by_role("heading").all_inner_texts()
+        tab_to(page, card(page, newest).get_by_role("link"))
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text(newest)
+        page.wait_for_load_state()
+        page.keyboard.press("ArrowRight")
+        expect(page.get_by_role("heading", level=1)).to_have_text(oldest)
+        tab_to(page, field(page, "Right label"))
+        page.keyboard.type("okapi")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status").filter(has_text="corrected to okapi")).to_be_visible()
+        tab_to(page, page.get_by_role("button", name="Undo"))
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status").filter(has_text="undone")).to_be_visible()
+
+    def test_photos_are_chosen_and_deleted_by_keyboard_alone(self, service: Service, page: Page) -> None:
+        files = names(2)
+        stored(service, files)
+        page.goto(f"/gallery/?q={files[0][:8]}")
+        for name in reversed(files):
+            tab_to(page, page.get_by_role("checkbox", name=f"Choose {name}"))
+            page.keyboard.press("Space")
+        for _ in range(30):
+            if page.get_by_role("button", name="Delete").evaluate("element => element === document.activeElement"):
+                break
+            page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Delete these 2 photos?")
+        tab_to(page, page.get_by_role("button", name="Delete"))
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status").filter(has_text="2 photos deleted")).to_be_visible()
+
+
+@pytest.fixture(scope="module")
+def addresses(service: Service) -> dict[str, str]:
+    """Every page by its name, with photos of long names and labels, corrected ones, and one that is refused."""
+    ids = stored(service, [LONG_NAME, *names(3)])
+    for pk, label in zip(ids, ("l" * 200, "short"), strict=False):
+        correct(service, pk, label)
+    return {
+        "upload": "/",
+        "gallery": "/gallery/",
+        "an empty gallery": "/gallery/?q=there-is-no-such-photo",
+        "a wrong filter": "/gallery/?confidence_min=7",
+        "detail": f"/gallery/{ids[0]}/",
+        "dashboard": "/dashboard/",
+        "login": "/login",
+        "not found": "/gallery/999999999/",
+        "delete": f"/gallery/{ids[0]}/",
+    }
+
+
+PAGES = [
+    "upload",
+    "gallery",
+    "an empty gallery",
+    "a wrong filter",
+    "detail",
+    "dashboard",
+    "login",
+    "not found",
+    "delete",
+]
+
+
+def show(visitor: Visitor, addresses: dict[str, str], name: str, **options: object) -> Page:
+    """Open a page by its name, in a state that has something to show."""
+    page = visitor.open(addresses[name], **options)  # type: ignore[arg-type]
+    if name == "upload":
+        field(page, "Photos").set_input_files([payload(LONG_NAME), payload("b" * 200, b"no image")])
+        expect(page.get_by_text("File must be an image")).to_be_visible()
+        expect_classified(page, [LONG_NAME])
+    if name == "detail":
+        field(page, "Right label").fill("w" * 200)
+        page.get_by_role("button", name="Correct", exact=True).click()
+        expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    if name == "delete":
+        page.get_by_role("button", name="Delete").click()
+        expect(page.get_by_role("link", name="Keep them")).to_be_visible()
+    if name == "not found":
+        visitor.forgive("404")
+    page.wait_for_load_state("networkidle")
+    return page
+
+
+class TestEveryPage:
+    @pytest.mark.parametrize("width", [320, 360, 2560])
+    @pytest.mark.parametrize("name", PAGES)
+    def test_it_never_scrolls_sideways(
+        self, visitor: Visitor, addresses: dict[str, str], name: str, width: int
+    ) -> None:
+        page = show(visitor, addresses, name, width=width)
+        root = page.locator("html")
+        assert root.evaluate("root => root.scrollWidth - root.clientWidth") <= 0
+        wide = page.evaluate(
+            """() => [...document.querySelectorAll("body *:not(svg *)")]
+                .filter(element => element.getBoundingClientRect().right > innerWidth + 1)
+                .map(element => element.outerHTML.slice(0, 80))"""
+        )
+        assert not wide
+
+    @pytest.mark.parametrize("scheme", SCHEMES)
+    @pytest.mark.parametrize("name", PAGES)
+    def test_axe_finds_nothing(self, visitor: Visitor, addresses: dict[str, str], name: str, scheme: str) -> None:
+        page = show(visitor, addresses, name, color_scheme=scheme)
+        assert not accessibility(page)
+
+    @pytest.mark.parametrize("path", ["/docs", "/redoc", "/admin/", "/predictions/"])
+    def test_pages_of_the_framework_need_no_other_host(self, visitor: Visitor, path: str) -> None:
+        page = visitor.open(path)
+        page.wait_for_load_state("networkidle")
+        if path == "/redoc":
+            # ReDoc's footer asks for a logo, and the page's policy ends that before anything is sent.
+            assert any("cdn.redoc.ly" in trouble and trouble.endswith("csp") for trouble in visitor.troubles)
+            visitor.forgive("cdn.redoc.ly")
+
+    @pytest.mark.parametrize("name", PAGES)
+    def test_targets_are_large_enough_for_a_thumb(self, visitor: Visitor, addresses: dict[str, str], name: str) -> None:
+        """24 CSS pixels, or room around: what WCAG 2.2 asks for, beyond axe's default rules."""
+        page = show(visitor, addresses, name, width=360, has_touch=True)
+        small = page.evaluate(
+            """() => [...document.querySelectorAll("button, input:not([type=hidden]), select, nav a")]
+                .filter(element => element.checkVisibility())
+                .filter(element => Math.min(element.offsetWidth, element.offsetHeight) < 24)
+                .map(element => element.outerHTML.slice(0, 80))"""
+        )
+        assert not small
+
+
+@pytest.fixture(scope="module")
+def guarded(small_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service for people with an account, of whom there is one."""
+    folder = tmp_path_factory.mktemp("guarded")
+    password = {"DJANGO_SUPERUSER_PASSWORD": "a good one"}
+    with Service(folder, small_bundle, ACCESS="login", **password) as guarded:
+        guarded.manage("createsuperuser", "--noinput", "--username", "ada", "--email", "ada@example.org")
+        yield guarded
+
+
+class TestLogin:
+    @pytest.fixture
+    def page(self, chromium: Browser, guarded: Service) -> Iterator[Page]:
+        """The upload page, after logging in."""
+        with Visitor(chromium, guarded.url) as visitor:
+            page = visitor.open("/")
+            field(page, "Username").fill("ada")
+            field(page, "Password").fill("a good one")
+            field(page, "Password").press("Enter")
+            expect(page).to_have_url(f"{guarded.url}/")
+            yield page
+        assert not visitor.troubles
+
+    def test_who_has_logged_in_uploads_and_logs_out(self, page: Page) -> None:
+        [name] = names(1)
+        field(page, "Photos").set_input_files([payload(name)])
+        expect_classified(page, [name])
+        page.get_by_role("button", name="Log out").click()
+        page.goto("/gallery/")
+        expect(field(page, "Password")).to_be_visible()
+
+    def test_the_page_with_a_name_in_it_fits_and_pleases_axe(self, page: Page) -> None:
+        page.set_viewport_size({"width": 360, "height": 640})
+        assert page.locator("html").evaluate("root => root.scrollWidth - root.clientWidth") <= 0
+        assert not accessibility(page)
+
+    def test_a_session_that_ended_meanwhile_is_said(self, page: Page) -> None:
+        page.context.clear_cookies(name="sessionid")
+        field(page, "Photos").set_input_files([payload("late.jpg")])
+        expect(card(page, "late.jpg")).to_contain_text(re.compile("log(ged)? (in|out)", re.IGNORECASE))
+
+    def test_a_card_that_asks_again_after_the_session_ended_leads_to_the_login(self, page: Page) -> None:
+        field(page, "Photos").set_input_files([payload("waiting.jpg")])
+        expect(page.get_by_text("Waiting for the model")).to_be_visible()
+        page.context.clear_cookies(name="sessionid")
+        expect(field(page, "Password")).to_be_visible()
+        expect(page.get_by_role("main")).to_have_count(1)  # not the login page in place of the card
+
+
+class TestWithoutJavaScript:
+    @pytest.fixture
+    def page(self, visitor: Visitor) -> Page:
+        return visitor.open(java_script_enabled=False)
+
+    def test_one_photo_is_uploaded_classified_and_corrected(self, page: Page) -> None:
+        [name] = names(1)
+        page.goto("/")
+        field(page, "Photos").set_input_files([payload(name)])
+        page.get_by_role("button", name="Upload").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(name)
+        expect(page.locator("strong").first).to_have_text(LABEL)  # the page looks again by itself
+        field(page, "Right label").fill("okapi")
+        page.get_by_role("button", name="Correct", exact=True).click()
+        expect(page.get_by_role("status").filter(has_text="1 photo corrected to okapi")).to_be_visible()
+        expect(page.locator("strong").first).to_have_text("okapi")
+        page.get_by_role("button", name="Undo").click()
+        expect(page.get_by_role("status").filter(has_text="undone")).to_be_visible()
+        expect(page.locator("strong").first).to_have_text(LABEL)
+
+    def test_several_are_uploaded_and_a_refused_one_says_why(self, visitor: Visitor, page: Page) -> None:
+        files = names(2)
+        page.goto("/")
+        field(page, "Photos").set_input_files([*(payload(name) for name in files), payload("notes.txt", b"no image")])
+        page.get_by_role("button", name="Upload").click()
+        expect(page.get_by_role("alert")).to_contain_text("notes.txt")
+        expect(page.get_by_role("alert")).to_contain_text("File must be an image")
+        for name in files:
+            expect(card(page, name)).to_have_count(1)
+        visitor.forgive("400")
+
+    def test_many_are_filtered_and_deleted(self, service: Service, page: Page) -> None:
+        files = names(3)
+        stored(service, files)
+        page.goto("/gallery/")
+        field(page, "Search").fill(files[0][:8])
+        page.get_by_role("button", name="Show", exact=True).click()
+        expect(page.get_by_role("article")).to_have_count(3)
+        for name in files[:2]:
+            page.get_by_role("checkbox", name=f"Choose {name}").check()
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("button", name="Delete").click()
+        expect(page.get_by_role("status").filter(has_text="2 photos deleted")).to_be_visible()
+        expect(page.get_by_role("article")).to_have_count(1)
+
+    def test_further_pages_are_a_link_away(self, service: Service, page: Page) -> None:
+        files = names(61)
+        stored(service, files)
+        page.goto(f"/gallery/?q={files[0][:8]}")
+        expect(page.get_by_role("article")).to_have_count(60)
+        page.get_by_role("link", name="Further photos").click()
+        expect(page.get_by_role("article")).to_have_count(1)
+        page.get_by_role("link", name="Back one page").click()
+        expect(page.get_by_role("article")).to_have_count(60)
