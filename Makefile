@@ -41,7 +41,7 @@ test-browser: .venv/.browser
 
 # docs/screenshots, of generated pictures. Others: python -m config.tests.screenshots --photos DIR
 screenshots: .venv/.browser
-	DJANGO_SETTINGS_MODULE=config.settings $(BIN)/python -m config.tests.screenshots
+	$(BIN)/python -m config.tests.screenshots
 
 check: .venv/.dev
 	$(BIN)/ruff check .

@@ -7,7 +7,6 @@ import argparse
 import colorsys
 import os
 import random
-import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -81,7 +80,7 @@ def save(page: Page, path: Path) -> None:
     shot = Image.open(BytesIO(page.screenshot())).convert("RGB")
     colours = 256
     while True:
-        shot.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+        shot.quantize(colours, kmeans=2, dither=Image.Dither.NONE).save(path, optimize=True)
         if path.stat().st_size <= LARGEST or colours == FEWEST_COLOURS:
             break
         colours //= 2
@@ -126,6 +125,18 @@ def shoot(visitor: Visitor, files: list[FilePayload], scheme: str, to: Path) -> 
         save(page, to / f"{name}-{scheme}.png")
 
 
+def shoot_all(files: list[FilePayload], to: Path) -> None:
+    """Fill a service and save every page of it, light and dark."""
+    to.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as folder, serve(Path(folder)) as service, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        with Visitor(browser, service.url) as visitor:
+            fill(visitor, files)
+            for scheme in ("light", "dark"):
+                shoot(visitor, files, scheme, to)
+        browser.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, help="a folder of photos to show instead of generated pictures")
@@ -133,22 +144,14 @@ def main() -> None:
         "--to", type=Path, help="the folder to write to; default docs/screenshots, or var/ for --photos"
     )
     options = parser.parse_args()
-    to: Path = options.to or ROOT / ("var" if options.photos else "docs") / "screenshots"
-    if options.photos and (ROOT / "docs") in [to.resolve(), *to.resolve().parents]:
-        sys.exit("Photos of others are not for docs/, which is published: choose another folder.")
-    to.mkdir(parents=True, exist_ok=True)
-    files = photos(options.photos)
-    try:
-        with TemporaryDirectory() as folder, serve(Path(folder)) as service, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-            with Visitor(browser, service.url) as visitor:
-                fill(visitor, files)
-                for scheme in ("light", "dark"):
-                    shoot(visitor, files, scheme, to)
-            browser.close()
-    finally:
-        pytest_unconfigure()  # removes the DATA_DIR that importing config.tests.environment made
+    to: Path = (options.to or ROOT / ("var" if options.photos else "docs") / "screenshots").resolve()
+    if options.photos and to.is_relative_to(ROOT / "docs"):
+        parser.error("photos of others are not for docs/, which is published: choose another folder")
+    shoot_all(photos(options.photos), to)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    finally:
+        pytest_unconfigure()  # removes the DATA_DIR that importing config.tests.environment made
