@@ -17,6 +17,7 @@ import urllib3
 from PIL import Image
 from urllib3.filepost import encode_multipart_formdata
 
+from classifier.images import open_image
 from classifier.preprocessing import load_pixels
 from classifier.runtime import load
 
@@ -58,7 +59,7 @@ def measure_steps(path: Path, digest: str, photos: Sequence[bytes]) -> dict[str,
     decode, inference = [], []
     for photo in list(photos) * 3:
         start = time.perf_counter()
-        pixels = load_pixels(BytesIO(photo), classifier.bundle.preprocessing)
+        pixels = load_pixels(open_image(BytesIO(photo)), classifier.bundle.preprocessing)
         middle = time.perf_counter()
         classifier.infer(pixels)
         decode.append(middle - start)
@@ -79,7 +80,7 @@ def _loop(path: Path, digest: str, photos: Sequence[bytes], seconds: float) -> f
     classifier = load(path, digest)
     start, count = time.perf_counter(), 0
     for photo in itertools.cycle(photos):
-        classifier.classify(BytesIO(photo))
+        classifier.classify(open_image(BytesIO(photo)))
         count += 1
         if time.perf_counter() - start >= seconds:
             break

@@ -1,11 +1,9 @@
 """Decoding and resizing images of every mode to upright RGB: for the model's input and for what people look at."""
 
-from typing import IO
-
 import numpy as np
 from PIL import Image
 
-from classifier.images import DECODER_ERRORS, NotAnImage, open_image, orientation
+from classifier.images import DECODER_ERRORS, NotAnImage, orientation
 
 # EXIF orientation -> what turns the stored picture upright (CIPA DC-008-2019, 4.6.5.1.6).
 UPRIGHT = {
@@ -45,9 +43,11 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def shrink(file: IO[bytes], side: int) -> Image.Image:
-    """Decode an image file to upright RGB whose longer side has at most `side` pixels. Raises NotAnImage."""
-    image = open_image(file)
+def shrink(image: Image.Image, side: int) -> Image.Image:
+    """Return an opened or decoded image as upright RGB whose longer side has at most `side` pixels.
+
+    Raises NotAnImage when it is damaged.
+    """
     image.draft(None, (side, side))
     scale = min(1.0, side / max(image.size))
     small = resize(image, (max(1, round(image.width * scale)), max(1, round(image.height * scale))))

@@ -6,11 +6,11 @@ LiteRT is a native runtime with threads of its own, so it is loaded in the proce
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
 
 from classifier.bundle import MODEL, Bundle, BundleError
 from classifier.preprocessing import load_pixels
@@ -58,9 +58,9 @@ class Classifier:
                 f"{bundle.path}: the model has {classes} classes, but there are {len(self.labels)} labels"
             )
 
-    def classify(self, file: IO[bytes]) -> Classification:
-        """Decode an image file and classify it. Raises NotAnImage."""
-        return self.infer(load_pixels(file, self.bundle.preprocessing))
+    def classify(self, image: Image.Image) -> Classification:
+        """Decode an opened image and classify it. Raises NotAnImage."""
+        return self.infer(load_pixels(image, self.bundle.preprocessing))
 
     def run(self, pixels: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
         """Return the model's raw outputs for such pixels: "probabilities" (1, classes), "embedding" (1, features)."""

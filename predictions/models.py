@@ -16,7 +16,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
@@ -155,24 +155,21 @@ class ImagePrediction(models.Model):
         """Return the confidence for people."""
         return "" if self.confidence is None else f"{self.confidence:.0%}"
 
-    def finish(self, labels: list[dict[str, Any]], version: ModelVersion) -> bool:
-        """Record the model's answer, best label first; return False if this claim had been lost.
+    @transaction.atomic
+    def finish(self, labels: list[dict[str, Any]], version: ModelVersion, milliseconds: float) -> bool:
+        """Record a model's answer, best label first; return False if this claim had been lost.
 
-        A correction stays the truth: the answer is then recorded beside it.
+        A correction stays the truth: the answer is then recorded beside it. What other versions said is kept.
         """
-        best = labels[0]
-        answer = {
-            "status": Status.DONE,
-            "error": "",
-            "lease_expires_at": None,
-            "all_predictions": labels,
-            "model_version": version,
-            "classified_at": timezone.now(),
-        }
-        uncorrected = self._claim().filter(corrected_at=None)
-        if uncorrected.update(**answer, top_prediction=best["label"], confidence=best["confidence"]):
-            return True
-        return self._claim().update(**answer) == 1
+        now = timezone.now()
+        answer: dict[str, Any] = {"status": Status.DONE, "error": "", "lease_expires_at": None}
+        answer |= {"all_predictions": labels, "model_version": version, "classified_at": now}
+        truth = {"top_prediction": labels[0]["label"], "confidence": labels[0]["confidence"]}
+        claim = self._claim()
+        if not claim.filter(corrected_at=None).update(**answer, **truth) and not claim.update(**answer):
+            return False
+        Classification.objects.record(self, version, labels, milliseconds, now)
+        return True
 
     def restore_truth(self) -> None:
         """Show the newest correction that stands, else the model's own answer, else nothing."""
@@ -184,6 +181,14 @@ class ImagePrediction(models.Model):
         self.top_prediction, self.confidence, self.corrected_at = truth
         self.save(update_fields=["top_prediction", "confidence", "corrected_at"])
 
+    def history(self) -> list[Correction | Classification]:
+        """Return what people and models said of the image, newest first."""
+        said: list[Correction | Classification] = [
+            *self.corrections.select_related("corrected_by"),
+            *self.classifications.select_related("model_version"),
+        ]
+        return sorted(said, key=lambda entry: entry.created_at, reverse=True)
+
     def fail(self, reason: str) -> bool:
         """Record that there will be no answer, and why; return False if this claim had been lost."""
         return self._claim().update(status=Status.FAILED, error=reason, lease_expires_at=None) == 1
@@ -193,6 +198,49 @@ class ImagePrediction(models.Model):
         return ImagePrediction.objects.filter(
             pk=self.pk, status=Status.PROCESSING, attempts=self.attempts, lease_expires_at=self.lease_expires_at
         )
+
+
+class ClassificationQuerySet(models.QuerySet["Classification"]):
+    """What models said of many images."""
+
+    def record(
+        self,
+        prediction: ImagePrediction,
+        version: ModelVersion,
+        labels: list[dict[str, Any]],
+        milliseconds: float,
+        now: datetime,
+    ) -> None:
+        """Keep a version's answer for an image, in place of its earlier one."""
+        answer = {"labels": labels, "milliseconds": milliseconds, "created_at": now}
+        self.bulk_create(
+            [Classification(prediction=prediction, model_version=version, **answer)],
+            update_conflicts=True,
+            unique_fields=["prediction", "model_version"],
+            update_fields=list(answer),
+        )
+
+
+class Classification(models.Model):
+    """What one model version said of one image. ImagePrediction repeats the newest of them."""
+
+    # The index of the constraint below serves it.
+    prediction = models.ForeignKey(ImagePrediction, models.CASCADE, related_name="classifications", db_index=False)
+    model_version = models.ForeignKey(ModelVersion, models.PROTECT)
+    labels = models.JSONField(help_text="Best first.")
+    milliseconds = models.FloatField(null=True, help_text="Decoding and inference; unknown for the oldest answers.")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = ClassificationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["prediction", "model_version"], name="one_answer_per_image_and_version")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_version_id}: {self.labels[0]['label']}"
 
 
 class Correction(models.Model):

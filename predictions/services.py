@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from predictions import queue, renditions, uploads
@@ -18,6 +21,7 @@ from predictions.models import Correction, ImagePrediction, ImagePredictionQuery
 logger = logging.getLogger(__name__)
 
 Person = User | AnonymousUser | None
+CHUNK = 1000  # ids in one query: databases bound their number
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -54,47 +58,69 @@ def submit(file: UploadedFile[Any], by: Person = None) -> ImagePrediction:
     return prediction
 
 
-@transaction.atomic
+@dataclass(frozen=True)
+class Truth:
+    """What a person says that an image shows."""
+
+    label: str
+    confidence: float = 1.0  # 0 to 1
+
+
 def correct(
     predictions: ImagePredictionQuerySet, label: str, confidence: float, *, by: Person, source: Correction.Source
 ) -> UUID:
-    """Record a person's word on images; from now on it is the truth. Return what undo() takes.
+    """Record a person's one word on all these images. Returns and raises what correct_each() does."""
+    truths = dict.fromkeys(predictions.values_list("pk", flat=True), Truth(label, confidence))
+    return correct_each(truths, by=by, source=source)
 
-    Raises ImagePrediction.DoesNotExist if there is no such image.
+
+@transaction.atomic
+def correct_each(truths: Mapping[int, Truth], *, by: Person, source: Correction.Source) -> UUID:
+    """Record a person's word on each image, by its id; from now on it is the truth. Return what undo() takes.
+
+    Ids that name no image, any more, are passed over. Raises ImagePrediction.DoesNotExist if none does.
     """
-    rows = list(predictions.select_for_update(of=("self",)).only("pk", "top_prediction").order_by("pk"))
-    if not rows:
-        raise ImagePrediction.DoesNotExist
-    batch, now = uuid4(), timezone.now()
-    Correction.objects.bulk_create(
-        Correction(
-            prediction=row,
-            label_before=row.top_prediction or "",
-            label_after=label,
-            confidence=confidence,
-            corrected_by=_known(by),
-            source=source,
-            created_at=now,
-            batch=batch,
+    ids, batch, now = sorted(truths), uuid4(), timezone.now()
+    for start in range(0, len(ids), CHUNK):
+        rows = ImagePrediction.objects.select_for_update(of=("self",)).filter(pk__in=ids[start : start + CHUNK])
+        Correction.objects.bulk_create(
+            Correction(
+                prediction=row,
+                label_before=row.top_prediction or "",
+                label_after=truths[row.pk].label,
+                confidence=truths[row.pk].confidence,
+                corrected_by=_known(by),
+                source=source,
+                created_at=now,
+                batch=batch,
+            )
+            for row in rows.only("top_prediction").order_by("pk")
         )
-        for row in rows
-    )
-    changed = ImagePrediction.objects.filter(corrections__batch=batch)
-    ImagePrediction.objects.filter(pk__in=changed.values("pk")).update(
-        top_prediction=label, confidence=confidence, corrected_at=now
-    )
+    made = Correction.objects.filter(batch=batch)
+    word = made.filter(prediction=OuterRef("pk"))
+    if not ImagePrediction.objects.filter(pk__in=made.values("prediction")).update(
+        top_prediction=Subquery(word.values("label_after")),
+        confidence=Subquery(word.values("confidence")),
+        corrected_at=now,
+    ):
+        raise ImagePrediction.DoesNotExist
     return batch
+
+
+def accept(predictions: ImagePredictionQuerySet, *, by: Person, source: Correction.Source) -> UUID:
+    """Record that the model is right about these images, those of them that it has answered.
+
+    What it says becomes a person's word, and replaces an earlier one. Returns and raises what correct_each() does.
+    """
+    answered = predictions.filter(all_predictions__isnull=False).values_list("pk", "all_predictions")
+    truths = {pk: Truth(answers[0]["label"]) for pk, answers in answered.iterator(chunk_size=CHUNK) if answers}
+    return correct_each(truths, by=by, source=source)
 
 
 @transaction.atomic
 def undo(batch: UUID) -> int:
     """Take corrections made together back; return how many. Each image shows what it would without them."""
-    corrections = Correction.objects.filter(batch=batch, undone_at=None)
-    predictions = list(ImagePrediction.objects.select_for_update(of=("self",)).filter(corrections__in=corrections))
-    count = corrections.update(undone_at=timezone.now())
-    for prediction in predictions:
-        prediction.restore_truth()
-    return count
+    return _undo(Correction.objects.filter(batch=batch))
 
 
 @transaction.atomic
@@ -108,10 +134,26 @@ def remove(predictions: ImagePredictionQuerySet) -> int:
 
 
 @transaction.atomic
-def reclassify(predictions: ImagePredictionQuerySet) -> int:
-    """Have finished and failed images classified again; return how many. Until then they keep their labels."""
+def reclassify(predictions: ImagePredictionQuerySet, *, overrule: bool = False) -> int:
+    """Have finished and failed images classified again; return how many. Until then they keep their labels.
+
+    A correction stays the truth, unless the model is to overrule it: then it is undone, but stays in the history.
+    """
+    if overrule:
+        _undo(Correction.objects.filter(prediction__in=predictions.values("pk")))
     count = predictions.requeue()
     queue.ring_for_backlog()
+    return count
+
+
+def _undo(corrections: QuerySet[Correction]) -> int:
+    """Undo those of the corrections that stand, and have their images show what remains; return how many."""
+    standing = corrections.filter(undone_at=None)
+    affected = ImagePrediction.objects.select_for_update(of=("self",)).filter(pk__in=standing.values("prediction"))
+    predictions = list(affected.order_by("pk"))
+    count = standing.update(undone_at=timezone.now())
+    for prediction in predictions:
+        prediction.restore_truth()
     return count
 
 

@@ -4,6 +4,8 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from classifier.bundle import BundleError
 from classifier.images import NotAnImage
 from classifier.models import ModelVersion
@@ -35,36 +37,43 @@ def classify_pending() -> None:
         logger.error("The model cannot be used, images wait: %s", error)
         return
     stop = time.monotonic() + TASK_SECONDS
-    while predictions := ImagePrediction.objects.claim():
+    predictions = ImagePrediction.objects.claim()
+    while predictions:
         for prediction in predictions:
-            classify(prediction, classifier, version)
+            image = classify(prediction, classifier, version)
         if time.monotonic() > stop:
             # Two for one: while a backlog lasts, ever more workers of ever more machines join in.
             queue.ring(2)
             return
+        predictions = ImagePrediction.objects.claim()
+        if image and not predictions:
+            renditions.make(prediction, image)
     while renditions.make_next():
         if time.monotonic() > stop or ImagePrediction.objects.pending().exists():
             queue.ring()
             return
 
 
-def classify(prediction: ImagePrediction, classifier: "Classifier", version: ModelVersion) -> None:
-    """Classify one claimed image and record the answer, or why there is none.
+def classify(prediction: ImagePrediction, classifier: "Classifier", version: ModelVersion) -> Image.Image | None:
+    """Classify one claimed image and record the answer, or why there is none. Return its pixels, if there is one.
 
     What is not the image's fault, a full memory or a storage that is away, leaves the claim as it is: when its lease
     ends the sweep has it tried again, MAX_ATTEMPTS times.
     """
     try:
-        with prediction.image_path.open("rb") as file:
-            labels = [label.to_dict() for label in classifier.classify(file).labels]
+        image = renditions.read(prediction)
+        start = time.perf_counter()
+        labels = [label.to_dict() for label in classifier.classify(image).labels]
+        milliseconds = (time.perf_counter() - start) * 1000
     except NotAnImage as error:
-        recorded = prediction.fail(str(error))
+        image, recorded = None, prediction.fail(str(error))
     except FileNotFoundError:
-        recorded = prediction.fail("The file is no longer in the storage")
+        image, recorded = None, prediction.fail("The file is no longer in the storage")
     except Exception:
         logger.exception("Prediction %s: attempt %d failed", prediction.pk, prediction.attempts)
-        return
+        return None
     else:
-        recorded = prediction.finish(labels, version)
+        recorded = prediction.finish(labels, version, milliseconds)
     if not recorded:
         logger.info("Prediction %s: it was deleted, or this attempt came too late", prediction.pk)
+    return image if recorded else None

@@ -104,7 +104,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "before": before,
         "behind": behind,
         "filter": _query(request, page=None),
-        "history": prediction.corrections.select_related("corrected_by"),
+        "history": prediction.history(),
     }
     return render(request, "predictions/detail.html", context)
 

@@ -16,7 +16,7 @@ SPEC = Preprocessing(size=32, crop=0.875)
 
 
 def pixels(content: bytes, spec: Preprocessing = SPEC) -> np.ndarray:
-    return load_pixels(BytesIO(content), spec)
+    return load_pixels(open_image(BytesIO(content)), spec)
 
 
 def encode(image: Image.Image, format: str = "PNG", **options: object) -> bytes:

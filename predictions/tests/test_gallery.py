@@ -156,7 +156,7 @@ def test_many_are_corrected_and_undone_in_one_go(client: Client) -> None:
 def test_undoing_shows_what_was_before(client: Client, submit: Submit, model: ModelVersion) -> None:
     prediction = submit()
     [claimed] = ImagePrediction.objects.claim()
-    claimed.finish([{"label": "cat", "confidence": 0.9}], model)
+    claimed.finish([{"label": "cat", "confidence": 0.9}], model, 7.5)
     for label in ("lynx", "tiger"):
         post(client, action="correct", label=label, ids=[prediction.pk])
     shown = []
@@ -228,7 +228,7 @@ def test_suggestions_survive_a_model_whose_files_are_gone(client: Client, model:
 def test_the_detail_page_tells_the_whole_story(client: Client, submit: Submit, model: ModelVersion) -> None:
     prediction = submit("cat <b>.jpg")
     [claimed] = ImagePrediction.objects.claim()
-    claimed.finish([{"label": "cat", "confidence": 0.912}], model)
+    claimed.finish([{"label": "cat", "confidence": 0.912}], model, 7.5)
     post(client, action="correct", label="lynx", ids=[prediction.pk])
     page = client.get(f"/gallery/{prediction.pk}/?label=lynx").content.decode()
     for part in (

@@ -130,3 +130,28 @@ def test_thumbnails_give_way_to_new_images(
     tasks.classify_pending()
     assert rung == [1]
     assert first.pk != other.pk
+
+
+def test_an_idle_worker_makes_the_thumbnail_from_the_pixels_it_has_classified(
+    submit: Submit, model: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[ImagePrediction] = []
+    read = renditions.read
+
+    def counting(prediction: ImagePrediction) -> Image.Image:
+        opened.append(prediction)
+        return read(prediction)
+
+    monkeypatch.setattr(renditions, "read", counting)
+    prediction = submit("a.bmp", image_bytes("BMP"))
+    tasks.classify_pending()
+    assert opened == [prediction]
+    assert open_rendition(prediction, renditions.THUMBNAIL).size == (120, 80)
+    assert open_rendition(prediction, renditions.VIEW).size == (120, 80)
+
+
+def test_every_image_of_a_burst_gets_its_thumbnail_behind_it(submit: Submit, model: ModelVersion) -> None:
+    predictions = [submit() for _ in range(5)]
+    tasks.classify_pending()
+    for prediction in predictions:
+        assert open_rendition(prediction, renditions.THUMBNAIL).size == (120, 80)

@@ -3,15 +3,17 @@
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.db import connection
 from django.utils import timezone
 
 from classifier.models import ModelVersion
 from predictions import services
-from predictions.models import BATCH, MAX_ATTEMPTS, Correction, ImagePrediction, Status
+from predictions.models import BATCH, MAX_ATTEMPTS, Classification, Correction, ImagePrediction, Status
 
 pytestmark = pytest.mark.django_db
 Submit = Callable[..., ImagePrediction]
@@ -62,7 +64,7 @@ def test_what_was_tried_before_is_tried_alone(submit: Submit) -> None:
 def test_finishing_records_the_answer(submit: Submit, model: ModelVersion) -> None:
     submit()
     prediction = claim_one()
-    assert prediction.finish(CAT, model)
+    assert prediction.finish(CAT, model, 7.5)
     prediction.refresh_from_db()
     assert (prediction.status, prediction.top_prediction, prediction.confidence) == (Status.DONE, "cat", 0.9)
     assert (prediction.all_predictions, prediction.model_version, prediction.error) == (CAT, model, "")
@@ -84,10 +86,10 @@ def test_a_revived_workers_late_result_is_dropped(submit: Submit, model: ModelVe
     expire_leases()
     ImagePrediction.objects.recover_stale()
     newer = claim_one()
-    assert not late.finish(DOG, model)
+    assert not late.finish(DOG, model, 7.5)
     assert not late.fail("too late")
-    assert newer.finish(CAT, model)
-    assert not late.finish(DOG, model)
+    assert newer.finish(CAT, model, 7.5)
+    assert not late.finish(DOG, model, 7.5)
     newer.refresh_from_db()
     assert (newer.top_prediction, newer.attempts) == ("cat", 2)
 
@@ -98,17 +100,17 @@ def test_a_result_from_before_a_reclassification_is_dropped(submit: Submit, mode
     late = claim_one()
     expire_leases()
     ImagePrediction.objects.recover_stale()
-    claim_one().finish(CAT, model)
+    claim_one().finish(CAT, model, 7.5)
     services.reclassify(ImagePrediction.objects.all())
     assert claim_one().attempts == late.attempts == 1
-    assert not late.finish(DOG, model)
+    assert not late.finish(DOG, model, 7.5)
 
 
 def test_a_result_for_a_deleted_image_is_dropped(submit: Submit, model: ModelVersion) -> None:
     submit()
     prediction = claim_one()
     services.remove(ImagePrediction.objects.all())
-    assert not prediction.finish(CAT, model)
+    assert not prediction.finish(CAT, model, 7.5)
 
 
 def test_expired_claims_return_until_the_attempts_are_used_up(submit: Submit) -> None:
@@ -128,11 +130,11 @@ def test_expired_claims_return_until_the_attempts_are_used_up(submit: Submit) ->
 
 def test_a_correction_survives_a_later_answer(submit: Submit, model: ModelVersion) -> None:
     pk = submit().pk
-    claim_one().finish(CAT, model)
+    claim_one().finish(CAT, model, 7.5)
     services.correct(ImagePrediction.objects.filter(pk=pk), "lynx", 1.0, by=None, source=Correction.Source.PAGE)
     services.reclassify(ImagePrediction.objects.all())
     prediction = claim_one()
-    assert prediction.finish(DOG, model)
+    assert prediction.finish(DOG, model, 7.5)
     prediction.refresh_from_db()
     assert (prediction.top_prediction, prediction.confidence) == ("lynx", 1.0)
     assert prediction.all_predictions == DOG
@@ -140,7 +142,7 @@ def test_a_correction_survives_a_later_answer(submit: Submit, model: ModelVersio
 
 def test_reclassifying_starts_anew_and_keeps_the_label_meanwhile(submit: Submit, model: ModelVersion) -> None:
     done, failed, _waiting = (submit().pk for _ in range(3))
-    claim_one().finish(CAT, model)
+    claim_one().finish(CAT, model, 7.5)
     claim_one().fail("damaged")
     assert services.reclassify(ImagePrediction.objects.all()) == 2
     rows = ImagePrediction.objects.in_bulk()
@@ -183,3 +185,33 @@ def test_rows_name_themselves(submit: Submit) -> None:
     assert str(prediction) == f"{prediction.pk}: cat.jpg"
     services.correct(ImagePrediction.objects.all(), "lynx", 1.0, by=None, source=Correction.Source.PAGE)
     assert str(Correction.objects.get()) == "none -> lynx"
+
+
+def test_every_version_keeps_its_newest_answer(submit: Submit, model: ModelVersion) -> None:
+    newer = ModelVersion.objects.create(name="newer", backbone="x", digest="x")
+    submit()
+    claim_one().finish(CAT, model, 7.5)
+    for version, answer in ((model, DOG), (newer, CAT)):
+        services.reclassify(ImagePrediction.objects.all())
+        claim_one().finish(answer, version, 8.5)
+    said = Classification.objects.order_by("pk").values_list("model_version__name", "labels", "milliseconds")
+    assert list(said) == [(model.name, DOG, 8.5), ("newer", CAT, 8.5)]
+
+
+def test_the_history_tells_who_said_what_newest_first(submit: Submit, model: ModelVersion) -> None:
+    pk = submit().pk
+    claim_one().finish(CAT, model, 7.5)
+    services.correct(ImagePrediction.objects.all(), "lynx", 1.0, by=None, source=Correction.Source.PAGE)
+    newest, oldest = ImagePrediction.objects.get(pk=pk).history()
+    assert isinstance(newest, Correction)
+    assert isinstance(oldest, Classification)
+
+
+def test_answers_from_before_there_was_a_history_are_kept(submit: Submit, model: ModelVersion) -> None:
+    submit()
+    claim_one().finish(CAT, model, 7.5)
+    Classification.objects.all().delete()
+    import_module("predictions.migrations.0003_classification").keep_answers(apps, None)
+    [kept] = Classification.objects.all()
+    assert (kept.labels, kept.model_version, kept.milliseconds) == (CAT, model, None)
+    assert kept.created_at == ImagePrediction.objects.get().classified_at

@@ -10,8 +10,9 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import OperationalError, connection
 
+from classifier.models import ModelVersion
 from config.tests.environment import image_bytes
-from predictions import services
+from predictions import services, tasks
 from predictions.models import Correction, ImagePrediction
 
 pytestmark = pytest.mark.django_db
@@ -85,3 +86,48 @@ def test_a_file_stays_when_its_row_does(submit: Any, settings: Any) -> None:
     prediction = submit()
     services.remove(ImagePrediction.objects.filter(pk=prediction.pk))  # the test's own transaction is never committed
     assert len(files(settings)) == 1
+
+
+def test_each_image_gets_its_own_word_and_all_are_undone_together(submit: Any) -> None:
+    cat, dog = submit().pk, submit().pk
+    truths = {cat: services.Truth("cat"), dog: services.Truth("dog", 0.5), 10**9: services.Truth("nobody")}
+    batch = services.correct_each(truths, by=None, source=Correction.Source.COMMAND)
+    rows = ImagePrediction.objects.order_by("pk")
+    assert list(rows.values_list("top_prediction", "confidence")) == [("cat", 1.0), ("dog", 0.5)]
+    assert services.undo(batch) == 2
+    assert list(rows.values_list("top_prediction", "corrected_at")) == [(None, None)] * 2
+
+
+def test_correcting_nothing_is_an_error() -> None:
+    with pytest.raises(ImagePrediction.DoesNotExist):
+        services.correct_each({1: services.Truth("cat")}, by=None, source=Correction.Source.COMMAND)
+
+
+def test_accepting_makes_the_models_answer_the_truth(submit: Any, model: ModelVersion) -> None:
+    corrected, uncorrected, unanswered = submit(), submit(), submit()
+    for claimed in ImagePrediction.objects.filter(pk__in=[corrected.pk, uncorrected.pk]):
+        ImagePrediction.objects.filter(pk=claimed.pk).update(
+            all_predictions=[{"label": "cat", "confidence": 0.4}], status="done", top_prediction="cat"
+        )
+    services.correct(
+        ImagePrediction.objects.filter(pk=corrected.pk), "lynx", 1.0, by=None, source=Correction.Source.PAGE
+    )
+    services.accept(ImagePrediction.objects.all(), by=None, source=Correction.Source.ADMIN)
+    rows = ImagePrediction.objects.filter(corrected_at__isnull=False).order_by("pk")
+    assert list(rows.values_list("pk", "top_prediction")) == [(corrected.pk, "cat"), (uncorrected.pk, "cat")]
+    assert Correction.objects.filter(prediction=unanswered).count() == 0
+
+
+def test_the_model_overrules_corrections_only_when_told_to(submit: Any, model: ModelVersion) -> None:
+    submit()
+    tasks.classify_pending()
+    [said] = ImagePrediction.objects.values_list("top_prediction", flat=True)
+    services.correct(ImagePrediction.objects.all(), "lynx", 1.0, by=None, source=Correction.Source.PAGE)
+    services.reclassify(ImagePrediction.objects.all())
+    tasks.classify_pending()
+    assert ImagePrediction.objects.get().top_prediction == "lynx"
+    services.reclassify(ImagePrediction.objects.all(), overrule=True)
+    tasks.classify_pending()
+    prediction = ImagePrediction.objects.get()
+    assert (prediction.top_prediction, prediction.corrected_at) == (said, None)
+    assert Correction.objects.get().undone_at

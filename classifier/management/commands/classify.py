@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from classifier.bundle import BundleError
-from classifier.images import NotAnImage
+from classifier.images import NotAnImage, open_image
 from classifier.models import ModelVersion
 from classifier.runtime import Classifier, load
 
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         for photo in photos:
             try:
                 with photo.open("rb") as file:
-                    labels = [label.to_dict() for label in classifier.classify(file).labels]
+                    labels = [label.to_dict() for label in classifier.classify(open_image(file)).labels]
             except (OSError, NotAnImage) as error:
                 failed += 1
                 self.stderr.write(self.style.ERROR(f"{photo}: {error}"))
