@@ -65,6 +65,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_htmx",
     "rest_framework",
+    "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_q",
@@ -201,7 +202,7 @@ STORAGES = {
 REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_PERMISSION_CLASSES": ["predictions.access.Access"],
-    "EXCEPTION_HANDLER": "predictions.api.exception_handler",
+    "EXCEPTION_HANDLER": "predictions.exceptions.exception_handler",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Image classification",

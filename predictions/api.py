@@ -2,69 +2,66 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from typing import Any, Never, cast
+from typing import Any
 
-from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.core.files.uploadedfile import UploadedFile
-from django.db import OperationalError
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils.http import parse_etags
+from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework import status
-from rest_framework.exceptions import APIException, NotFound, ParseError
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, PolymorphicProxySerializer, extend_schema
+from rest_framework import serializers, status
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound, ParseError, ValidationError
 from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
-from rest_framework.views import exception_handler as drf_exception_handler
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from predictions import services
-from predictions.models import Correction, ImagePrediction
+from predictions.exceptions import InsufficientStorage, PreconditionFailed
+from predictions.filters import PredictionFilter
+from predictions.models import Classification, Correction, ImagePrediction
 from predictions.pagination import LinkHeaderPagination
 from predictions.serializers import (
+    ClassificationSerializer,
+    CorrectionEntrySerializer,
     CorrectionSerializer,
     DeletedSerializer,
     DetailSerializer,
+    PartialCorrectionSerializer,
     PredictionSerializer,
+    UploadResultSerializer,
     UploadSerializer,
 )
 from predictions.services import StorageFull
 from predictions.uploads import UploadRejected
 
-
-class InsufficientStorage(APIException):
-    """507 (RFC 4918): the request was fine, the server has no room."""
-
-    status_code = status.HTTP_507_INSUFFICIENT_STORAGE
-    default_detail = "There is no room for this file on the server"
-
-
-class DatabaseAway(APIException):
-    """503: the database does not answer. Nothing was accepted; the client may try again."""
-
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = "The database is not available, try again in a moment"
-    wait = 5  # seconds; DRF makes the Retry-After header of it
-
-
-def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Give the domain's errors their status; all bodies are {"detail": sentence} or DRF's errors by field."""
-    if isinstance(error, UploadRejected):
-        error = ParseError(str(error))
-    elif isinstance(error, StorageFull):
-        error = InsufficientStorage()
-    elif isinstance(error, RequestDataTooBig | TooManyFieldsSent | TooManyFilesSent | RecursionError):
-        error = ParseError("The request has too many or too large fields")
-    elif isinstance(error, OperationalError):
-        error = InsufficientStorage() if "full" in str(error) else DatabaseAway()
-    return drf_exception_handler(error, context)
-
-
 NOT_FOUND = {404: OpenApiResponse(DetailSerializer, description="Prediction not found")}
 REFUSED = {400: OpenApiResponse(DetailSerializer, description="Not an acceptable image; the sentence says why")}
-
 INVALID = {400: OpenApiResponse(OpenApiTypes.OBJECT, description="What is wrong, by field")}
+CHANGED = {412: OpenApiResponse(DetailSerializer, description="Somebody else changed it since the ETag was read")}
+HISTORY = PolymorphicProxySerializer(
+    "HistoryEntry",
+    {"classification": ClassificationSerializer, "correction": CorrectionEntrySerializer},
+    resource_type_field_name="type",
+    many=True,
+)
+RESULTS = {207: OpenApiResponse(UploadResultSerializer(many=True), description="To `files`: each file's own answer")}
+IF_MATCH = OpenApiParameter("If-Match", str, "header", description="The ETag of what you saw: 412 if it has changed.")
+BINARY = {"type": "string", "format": "binary"}
+UPLOAD = {
+    "type": "object",
+    "properties": {
+        "file": BINARY | {"description": "One photo."},
+        "files": {"type": "array", "items": BINARY, "description": "Instead of `file`: any number of photos."},
+    },
+}
 
 
 class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
@@ -77,65 +74,145 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
     queryset = ImagePrediction.objects.select_related("model_version")
     serializer_class = PredictionSerializer
     pagination_class = LinkHeaderPagination
+    filter_backends = [DjangoFilterBackend]
+    filterset_class = PredictionFilter
     # The default ends at a dot, behind which Django would answer with a page of HTML.
     lookup_value_regex = "[^/]+"
     parser_classes = [JSONParser, MultiPartParser, FormParser]
 
     def get_serializer_class(self) -> Any:
         """Return the form that fits the request's method."""
-        return {"POST": UploadSerializer, "PUT": CorrectionSerializer}.get(
-            self.request.method or "", PredictionSerializer
-        )
+        if self.action == "reclassify":
+            return serializers.Serializer
+        forms = {"POST": UploadSerializer, "PUT": CorrectionSerializer, "PATCH": PartialCorrectionSerializer}
+        return forms.get(self.request.method or "", PredictionSerializer)
 
     def get_object(self) -> ImagePrediction:
         """Return the image of the URL, or say that there is none; an id that is no number names none either."""
-        pk = self.kwargs["pk"]
-        # int() would take " 1", "1_0" and more for ids.
-        found = self.get_queryset().filter(pk=pk).first() if re.fullmatch("[1-9][0-9]*", pk) else None
-        return found or self.refuse_unknown()
+        return self._find(self.get_queryset())
+
+    @extend_schema(responses={200: PredictionSerializer(many=True), **INVALID})
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """List images, newest first unless another order is asked for; further pages are in the Link header."""
+        return super().list(request, *args, **kwargs)
 
     @extend_schema(responses={200: PredictionSerializer, **NOT_FOUND})
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Read one image: its labels, or how far it is."""
-        return Response(PredictionSerializer(self.get_object()).data)
+        """Read one image: its labels, or how far it is. With If-None-Match, 304 as long as nothing has changed."""
+        shown = self._shown(self.get_object())
+        if shown["ETag"] in parse_etags(request.headers.get("If-None-Match", "")):
+            return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": shown["ETag"]})
+        return shown
 
-    @extend_schema(request={"multipart/form-data": UploadSerializer}, responses={201: PredictionSerializer, **REFUSED})
+    @extend_schema(request={"multipart/form-data": UPLOAD}, responses={201: PredictionSerializer, **RESULTS, **REFUSED})
     def create(self, request: Request) -> Response:
-        """Upload a photo. The answer comes at once; the labels follow at the address in Location."""
-        prediction = services.submit(self.uploaded_file(), by=request.user)
-        location = reverse("prediction-detail", [prediction.pk], request=request)
-        return Response(PredictionSerializer(prediction).data, status.HTTP_201_CREATED, headers={"Location": location})
+        """Upload a photo. The answer comes at once; the labels follow at the address in Location.
 
-    @extend_schema(request=CorrectionSerializer, responses={200: PredictionSerializer, **INVALID, **NOT_FOUND})
+        Several, as `files`, are answered with 207 and what became of each: a refused one does not stop the others.
+        """
+        files = request.FILES.getlist("file"), request.FILES.getlist("files")
+        if len(files[0]) == 1 and not files[1]:
+            prediction = services.submit(files[0][0], by=request.user)
+            return self._shown(prediction, status.HTTP_201_CREATED, Location=self._address(prediction))
+        if files[1] and not files[0]:
+            return Response([self._submit(file) for file in files[1]], status.HTTP_207_MULTI_STATUS)
+        raise ParseError(
+            f'Send one file in the multipart field "file"; there were {len(files[0])}. For several there is "files".'
+        )
+
+    @extend_schema(
+        request=CorrectionSerializer,
+        responses={200: PredictionSerializer, **INVALID, **NOT_FOUND, **CHANGED},
+        parameters=[IF_MATCH],
+    )
     def update(self, request: Request, pk: str) -> Response:
         """Correct the label. The model's own answer, all_predictions, is kept."""
-        prediction = self.get_object()
         form = CorrectionSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        label, confidence = form.validated_data["top_prediction"], form.validated_data["confidence"]
-        try:
-            rows = ImagePrediction.objects.filter(pk=prediction.pk)
-            services.correct(rows, label, confidence, by=request.user, source=Correction.Source.API)
-        except ImagePrediction.DoesNotExist:
-            self.refuse_unknown()
-        return Response(PredictionSerializer(self.get_object()).data)
+        return self._correct(**form.validated_data)
 
-    @extend_schema(responses={200: DeletedSerializer, **NOT_FOUND})
+    @extend_schema(
+        request=PartialCorrectionSerializer,
+        responses={200: PredictionSerializer, **INVALID, **NOT_FOUND, **CHANGED},
+        parameters=[IF_MATCH],
+    )
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Correct the label, of which a person is sure, or how sure one is of the label that stands."""
+        form = PartialCorrectionSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        return self._correct(**form.validated_data)
+
+    @extend_schema(responses={200: DeletedSerializer, **NOT_FOUND, **CHANGED}, parameters=[IF_MATCH])
+    @transaction.atomic
     def destroy(self, request: Request, pk: str) -> Response:
         """Delete the image, its file and its history."""
-        prediction = self.get_object()
+        prediction = self._locked()
         deleted = {"id": prediction.pk, "filename": prediction.filename}
-        if not services.remove(ImagePrediction.objects.filter(pk=prediction.pk)):
-            self.refuse_unknown()  # somebody else was faster
+        services.remove(ImagePrediction.objects.filter(pk=prediction.pk))
         return Response(deleted)
 
-    def uploaded_file(self) -> UploadedFile[Any]:
-        """Return the one file of the request."""
-        files = self.request.FILES.getlist("file")
-        if len(files) != 1:
-            raise ParseError(f'Send one file in the multipart field "file"; there were {len(files)}')
-        return cast("UploadedFile[Any]", files[0])
+    @extend_schema(request=None, responses={202: PredictionSerializer, **NOT_FOUND})
+    @action(detail=True, methods=["post"])
+    def reclassify(self, request: Request, pk: str) -> Response:
+        """Have the image classified again. Until then it keeps its labels; a correction stays the truth."""
+        prediction = self.get_object()
+        services.reclassify(ImagePrediction.objects.filter(pk=prediction.pk))
+        return self._shown(self.get_object(), status.HTTP_202_ACCEPTED, Location=self._address(prediction))
 
-    def refuse_unknown(self) -> Never:
-        """Answer 404, in the tutorial's words."""
-        raise NotFound("Prediction not found")
+    @extend_schema(responses={200: HISTORY, **NOT_FOUND}, filters=False)
+    @action(detail=True, pagination_class=None, filter_backends=[])
+    def history(self, request: Request, pk: str) -> Response:
+        """Read what models said of the image and who corrected it, newest first."""
+        return Response([history_entry(entry) for entry in self.get_object().history()])
+
+    def _find(self, rows: QuerySet[ImagePrediction]) -> ImagePrediction:
+        pk = self.kwargs["pk"]
+        # int() would take " 1", "1_0" and more for ids.
+        found = rows.filter(pk=pk).first() if re.fullmatch("[1-9][0-9]*", pk) else None
+        if found is None:
+            raise NotFound("Prediction not found")  # the tutorial's words
+        return found
+
+    def _locked(self) -> ImagePrediction:
+        """Return the image, which nobody else can change in this transaction, if it is still what the client saw."""
+        prediction = self._find(self.get_queryset().select_for_update(of=("self",)))
+        expected = self.request.headers.get("If-Match")
+        if expected and expected.strip() != "*" and self._shown(prediction)["ETag"] not in parse_etags(expected):
+            raise PreconditionFailed
+        return prediction
+
+    @transaction.atomic
+    def _correct(self, top_prediction: str | None = None, confidence: float = 1.0) -> Response:
+        prediction = self._locked()
+        label = top_prediction or prediction.top_prediction
+        if label is None:
+            raise ValidationError({"top_prediction": ["There is no label yet that the confidence could be of."]})
+        rows = ImagePrediction.objects.filter(pk=prediction.pk)
+        services.correct(rows, label, confidence, by=self.request.user, source=Correction.Source.API)
+        return self._shown(self.get_object())
+
+    def _submit(self, file: UploadedFile[Any]) -> dict[str, Any]:
+        """Accept one file of several; return its own answer."""
+        try:
+            prediction = services.submit(file, by=self.request.user)
+        except (UploadRejected, StorageFull) as error:
+            code = InsufficientStorage.status_code if isinstance(error, StorageFull) else status.HTTP_400_BAD_REQUEST
+            return {"filename": file.name, "status": code, "detail": str(error)}
+        shown = PredictionSerializer(prediction).data
+        return {"filename": prediction.filename, "status": status.HTTP_201_CREATED, "prediction": shown}
+
+    def _address(self, prediction: ImagePrediction) -> str:
+        return reverse("prediction-detail", [prediction.pk], request=self.request)
+
+    def _shown(self, prediction: ImagePrediction, code: int = status.HTTP_200_OK, **headers: str) -> Response:
+        data = PredictionSerializer(prediction).data
+        # It changes whenever the image's JSON does (RFC 9110, 8.8.3).
+        etag = f'"{hashlib.sha256(JSONRenderer().render(data)).hexdigest()[:32]}"'
+        return Response(data, code, headers={"ETag": etag, **headers})
+
+
+def history_entry(entry: Classification | Correction) -> dict[str, Any]:
+    """Return an entry of an image's history as JSON; `type` tells which it is."""
+    if isinstance(entry, Correction):
+        return dict(CorrectionEntrySerializer(entry).data)
+    return dict(ClassificationSerializer(entry).data)

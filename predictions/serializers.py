@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from predictions.models import LABEL_LENGTH, ImagePrediction
+from predictions.models import LABEL_LENGTH, Classification, Correction, ImagePrediction
 
 
 class LabelSerializer(serializers.Serializer[dict[str, object]]):
@@ -79,6 +79,68 @@ class CorrectionSerializer(serializers.Serializer[dict[str, object]]):
         if not 0 <= value <= 1:
             raise serializers.ValidationError("A valid number is required.")
         return value
+
+
+class PartialCorrectionSerializer(CorrectionSerializer):
+    """What a person says, or as much of it as they know."""
+
+    top_prediction = serializers.CharField(
+        max_length=LABEL_LENGTH, required=False, help_text="The right label; without it, the one that stands."
+    )
+    confidence = serializers.FloatField(
+        min_value=0, max_value=1, required=False, help_text="Without it, 1 if there is a label: a person is sure."
+    )
+
+    def validate(self, attrs: dict[str, object]) -> dict[str, object]:
+        """Refuse a correction that says nothing."""
+        if not attrs:
+            raise serializers.ValidationError("Send top_prediction, confidence or both.")
+        return attrs
+
+
+class ClassificationSerializer(serializers.ModelSerializer[Classification]):
+    """What a model version said of an image."""
+
+    type = serializers.CharField(default="classification", read_only=True)
+    labels = LabelsField()
+    model_version = serializers.CharField(source="model_version.name")
+
+    class Meta:
+        model = Classification
+        fields = ["type", "model_version", "labels", "milliseconds", "created_at"]
+        read_only_fields = fields
+
+
+class CorrectionEntrySerializer(serializers.ModelSerializer[Correction]):
+    """What a person said of an image."""
+
+    type = serializers.CharField(default="correction", read_only=True)
+    corrected_by = serializers.CharField(
+        source="corrected_by.username", default=None, allow_null=True, help_text="Null if nobody was logged in."
+    )
+
+    class Meta:
+        model = Correction
+        fields = [
+            "type",
+            "label_before",
+            "label_after",
+            "confidence",
+            "corrected_by",
+            "source",
+            "created_at",
+            "undone_at",
+        ]
+        read_only_fields = fields
+
+
+class UploadResultSerializer(serializers.Serializer[dict[str, object]]):
+    """What became of one file of several."""
+
+    filename = serializers.CharField()
+    status = serializers.IntegerField(help_text="201, or what the file alone would have been answered.")
+    detail = serializers.CharField(required=False, help_text="Why it was refused.")
+    prediction = PredictionSerializer(required=False)
 
 
 class DeletedSerializer(serializers.Serializer[dict[str, object]]):

@@ -12,7 +12,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from classifier.models import ModelVersion
 from predictions import charts, services
 from predictions.dashboard import figures
-from predictions.forms import BulkForm, FilterForm
+from predictions.filters import PredictionFilter
+from predictions.forms import BulkForm
 from predictions.models import Correction, ImagePrediction
 from predictions.readiness import problems
 from predictions.services import StorageFull
@@ -62,11 +63,11 @@ def card(request: HttpRequest, pk: int) -> HttpResponse:
 @require_safe
 def gallery(request: HttpRequest) -> HttpResponse:
     """Show the images that match the query string, in pages; further ones are appended while scrolling."""
-    form = FilterForm(request.GET)
-    number, rows = _page(request, form)
+    chosen = PredictionFilter(request.GET, ImagePrediction.objects.all())
+    number, rows = _page(request, chosen)
     following = _query(request, page=number + 1) if len(rows) > PAGE_SIZE else ""
     context = {
-        "form": form,
+        "chosen": chosen,
         "rows": rows[:PAGE_SIZE],
         "number": number,
         "next": following,
@@ -77,14 +78,14 @@ def gallery(request: HttpRequest) -> HttpResponse:
     return render(request, "predictions/_cards.html" if appending else "predictions/gallery.html", context)
 
 
-def _page(request: HttpRequest, form: FilterForm) -> tuple[int, list[ImagePrediction]]:
+def _page(request: HttpRequest, chosen: PredictionFilter) -> tuple[int, list[ImagePrediction]]:
     """Return a page's number and rows, and one row more if there is another page: no count over all rows."""
     try:
         number = max(1, min(int(request.GET.get("page", "1")), 1_000_000))
     except ValueError:
         number = 1
     start = (number - 1) * PAGE_SIZE
-    rows = form.matching().defer("all_predictions")
+    rows = chosen.qs.defer("all_predictions")
     return number, list(rows[start : start + PAGE_SIZE + 1])
 
 
@@ -98,7 +99,7 @@ def _query(request: HttpRequest, page: int | None) -> str:
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     """Show one image, what is known of it, and its neighbours in the filtered view."""
     prediction = get_object_or_404(ImagePrediction.objects.select_related("model_version"), pk=pk)
-    before, behind = FilterForm(request.GET).neighbours(prediction)
+    before, behind = PredictionFilter(request.GET, ImagePrediction.objects.all()).neighbours(prediction)
     context = {
         "prediction": prediction,
         "before": before,

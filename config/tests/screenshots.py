@@ -116,7 +116,7 @@ def shoot(visitor: Visitor, files: list[FilePayload], scheme: str, to: Path) -> 
     save(page, to / f"delete-{scheme}.png")
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_text("2 photos deleted")).to_be_visible()
-    page.goto("/gallery/?corrected=yes")
+    page.goto("/gallery/?corrected=true")
     page.get_by_role("article").first.get_by_role("link").click()
     expect(page.get_by_label("Right label")).to_be_visible()
     save(page, to / f"detail-{scheme}.png")

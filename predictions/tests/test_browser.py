@@ -401,7 +401,7 @@ def addresses(service: Service) -> dict[str, str]:
         "upload": "/",
         "gallery": "/gallery/",
         "an empty gallery": "/gallery/?q=there-is-no-such-photo",
-        "a wrong filter": "/gallery/?confidence_min=7",
+        "a wrong filter": "/gallery/?min_confidence=7",
         "detail": f"/gallery/{ids[0]}/",
         "dashboard": "/dashboard/",
         "login": "/login",

@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 from classifier.models import ModelVersion
 from config.tests.environment import LABELS, ROOT
 from predictions import renditions, tasks
-from predictions.forms import FilterForm
+from predictions.filters import PredictionFilter
 from predictions.models import Correction, ImagePrediction, Status
 from predictions.views import PAGE_SIZE
 
@@ -29,8 +29,12 @@ def row(**values: Any) -> ImagePrediction:
     return ImagePrediction.objects.create(**(blank | done | values))
 
 
+def chosen(**query: str) -> PredictionFilter:
+    return PredictionFilter(query, ImagePrediction.objects.all())
+
+
 def names(**query: Any) -> list[str]:
-    return [prediction.filename for prediction in FilterForm(query).matching()]
+    return [prediction.filename for prediction in chosen(**query).qs]
 
 
 @pytest.fixture
@@ -44,12 +48,13 @@ def four(model: ModelVersion) -> None:
 
 @pytest.mark.usefixtures("four")
 @pytest.mark.parametrize(("query", "expected"), [
-    ({}, "dcba"), ({"label": "cat"}, "a"), ({"status": "failed"}, "d"), ({"confidence_min": "0.5"}, "cb"),
-    ({"confidence_max": "0.5"}, "ca"), ({"confidence_min": "0"}, "cba"), ({"corrected": "yes"}, "b"),
-    ({"corrected": "no"}, "dca"), ({"q": "CAT"}, "ca"), ({"q": "b"}, "b"), ({"order": "oldest"}, "abcd"),
-    ({"order": "surest"}, "bca"), ({"order": "unsurest", "corrected": "no"}, "ac"), ({"until": "2020-01-01"}, ""),
-    ({"since": "2020-01-01", "status": "done"}, "cba"), ({"label": "cat", "corrected": "yes"}, ""),
-    ({"confidence_min": "NaN"}, "dcba"), ({"status": "senseless", "label": "dog"}, "b"), ({"order": "x"}, "dcba"),
+    ({}, "dcba"), ({"label": "cat"}, "a"), ({"status": "failed"}, "d"), ({"min_confidence": "0.5"}, "cb"),
+    ({"max_confidence": "0.5"}, "ca"), ({"min_confidence": "0"}, "cba"), ({"corrected": "true"}, "b"),
+    ({"corrected": "false"}, "dca"), ({"q": "CAT"}, "ca"), ({"q": "b"}, "b"), ({"ordering": "id"}, "abcd"),
+    ({"ordering": "-confidence"}, "bca"), ({"ordering": "confidence", "corrected": "false"}, "ac"),
+    ({"until": "2020-01-01"}, ""),
+    ({"since": "2020-01-01", "status": "done"}, "cba"), ({"label": "cat", "corrected": "true"}, ""),
+    ({"min_confidence": "NaN"}, "dcba"), ({"status": "senseless", "label": "dog"}, "b"), ({"ordering": "x"}, "dcba"),
     ({"model_version": "none"}, "dcba"), ({"q": "%"}, ""), ({"since": "yesterday", "q": "a"}, "ca"),
 ])  # fmt: skip
 def test_every_filter_and_order(query: dict[str, str], expected: str) -> None:
@@ -60,12 +65,12 @@ def test_the_model_filters(four: None, model: ModelVersion) -> None:
     assert names(model_version=model.name) == ["a"]
 
 
-@pytest.mark.parametrize("order", ["newest", "oldest", "surest", "unsurest"])
+@pytest.mark.parametrize("order", ["-id", "id", "-confidence", "confidence"])
 def test_neighbours_walk_the_filtered_view(order: str) -> None:
     for number in range(9):
         row(filename=f"{number}", confidence=(number % 3) / 10, top_prediction="dog" if number == 4 else "cat")
-    form = FilterForm({"order": order, "label": "cat"})
-    expected = [prediction.pk for prediction in form.matching()]
+    form = chosen(ordering=order, label="cat")
+    expected = [prediction.pk for prediction in form.qs]
     assert len(expected) == 8
     current, seen = ImagePrediction.objects.get(pk=expected[0]), []
     assert form.neighbours(current)[0] is None
@@ -81,21 +86,21 @@ def test_neighbours_walk_the_filtered_view(order: str) -> None:
 
 def test_an_image_without_confidence_has_no_neighbours_by_confidence(four: None) -> None:
     failed = ImagePrediction.objects.get(filename="d")
-    assert FilterForm({"order": "surest"}).neighbours(failed) == (None, None)
+    assert chosen(ordering="-confidence").neighbours(failed) == (None, None)
 
 
 def test_pages_follow_each_other_and_keep_the_filter(client: Client) -> None:
     for number in range(PAGE_SIZE + 5):
         row(filename=f"photo-{number}.jpg")
-    first = client.get("/gallery/?label=cat&q=&order=oldest").content.decode()
+    first = client.get("/gallery/?label=cat&q=&ordering=id").content.decode()
     assert first.count('name="ids"') == PAGE_SIZE
     address = re.search(r'rel="next" href="([^"]+)"', first)
     assert address
-    assert address[1] == "?label=cat&amp;order=oldest&amp;page=2"
+    assert address[1] == "?label=cat&amp;ordering=id&amp;page=2"
     second = client.get("/gallery/" + address[1].replace("&amp;", "&")).content.decode()
     assert second.count('name="ids"') == 5
     assert 'rel="next"' not in second
-    assert 'rel="prev" href="?label=cat&amp;order=oldest"' in second
+    assert 'rel="prev" href="?label=cat&amp;ordering=id"' in second
     appended = client.get("/gallery/?page=2", headers={"HX-Request": "true", "HX-Target": "more"}).content.decode()
     assert appended.count('name="ids"') == 5
     assert "<html" not in appended
@@ -111,7 +116,7 @@ def test_the_gallery_counts_no_rows(client: Client, django_assert_num_queries: A
     for _ in range(5):
         row()
     with django_assert_num_queries(2):  # the models to choose from, the rows
-        client.get("/gallery/?q=x&label=cat&corrected=no&order=surest&confidence_min=0.1")
+        client.get("/gallery/?q=x&label=cat&corrected=false&ordering=-confidence&min_confidence=0.1")
 
 
 def test_pages_are_light() -> None:
@@ -145,11 +150,11 @@ def test_many_are_corrected_and_undone_in_one_go(client: Client) -> None:
     page = post(client, action="correct", label="lynx", ids=[prediction.pk for prediction in rows[:2]])
     assert page.redirect_chain == [("/gallery/?label=cat", 302)]
     assert "2 photos corrected to lynx" in page.content.decode()
-    assert names(label="lynx", corrected="yes") == ["x.jpg"] * 2
+    assert names(label="lynx", corrected="true") == ["x.jpg"] * 2
     undo = re.search(r'action="(/gallery/undo/[^"]+)"', page.content.decode())
     assert undo
     assert "Correction of 2 photos undone" in client.post(undo[1], follow=True).content.decode()
-    assert names(label="lynx") == names(corrected="yes") == []
+    assert names(label="lynx") == names(corrected="true") == []
     assert Correction.objects.filter(undone_at__isnull=False).count() == 2
 
 

@@ -1,0 +1,130 @@
+"""Which images are meant, and in which order: one set of filters for the gallery, the API and the commands."""
+
+from __future__ import annotations
+
+from datetime import datetime, time
+from typing import Any
+
+import django_filters
+from django import forms
+from django.db.models import Q
+from django.urls import reverse_lazy
+from django.utils import timezone
+
+from classifier.models import ModelVersion
+from predictions.models import LABEL_LENGTH, ImagePrediction, ImagePredictionQuerySet, Status
+
+# Each ends with a column that is unique, so that neighbours and pages are unambiguous.
+ORDERS = {"-id": ("-id",), "id": ("id",), "-confidence": ("-confidence", "-id"), "confidence": ("confidence", "id")}
+TYPE_AHEAD = {
+    "list": "labels",
+    "autocomplete": "off",
+    "hx-get": reverse_lazy("labels"),
+    "hx-trigger": "input changed delay:150ms",
+    "hx-target": "#labels",
+}
+
+
+class ProbabilityFilter(django_filters.Filter):
+    """A number from 0 to 1; NaN and infinities are none."""
+
+    field_class = forms.FloatField
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, min_value=0, max_value=1, widget=forms.NumberInput({"step": "any"}), **kwargs)
+
+
+class PredictionFilter(django_filters.FilterSet):
+    """Filters and orders, as a query string has them. What is invalid is told by `errors`, and left out of `qs`."""
+
+    q = django_filters.CharFilter(method="search", label="Search", max_length=100, help_text="File name or label.")
+    label = django_filters.CharFilter(
+        "top_prediction",
+        label="Label",
+        max_length=LABEL_LENGTH,
+        widget=forms.TextInput(TYPE_AHEAD),
+        help_text="The label that stands, exactly.",
+    )
+    status = django_filters.ChoiceFilter(choices=Status.choices, label="Status", empty_label="Any")
+    min_confidence = ProbabilityFilter("confidence", "gte", label="Confidence from", help_text="At least so much.")
+    max_confidence = ProbabilityFilter("confidence", "lte", label="to", help_text="At most so much.")
+    corrected = django_filters.ChoiceFilter(
+        method="only_corrected",
+        label="Corrected",
+        empty_label="Any",
+        choices=[("true", "Corrected"), ("false", "Not corrected")],
+        help_text="Whether a person has said what it shows.",
+    )
+    model_version = django_filters.ModelChoiceFilter(
+        queryset=ModelVersion.objects.all(),
+        to_field_name="name",
+        label="Model",
+        empty_label="Any",
+        help_text="That gave the newest answer.",
+    )
+    since = django_filters.DateFilter(
+        method="uploaded",
+        label="Uploaded from",
+        widget=forms.DateInput({"type": "date"}),
+        help_text="The day included.",
+    )
+    until = django_filters.DateFilter(
+        method="uploaded", label="until", widget=forms.DateInput({"type": "date"}), help_text="The day included."
+    )
+    ordering = django_filters.ChoiceFilter(
+        method="order",
+        label="Order",
+        empty_label=None,
+        choices=[("-id", "Newest"), ("id", "Oldest"), ("-confidence", "Surest"), ("confidence", "Least sure")],
+        help_text="By confidence, images without one are left out.",
+    )
+
+    @property
+    def is_filtering(self) -> bool:
+        """Return whether anything is asked for beside an order."""
+        return any(value not in ("", None) for name, value in self._valid().items() if name != "ordering")
+
+    def neighbours(self, prediction: ImagePrediction) -> tuple[ImagePrediction | None, ImagePrediction | None]:
+        """Return the images before and behind this one in the filtered view."""
+        order = ORDERS[self._valid().get("ordering") or "-id"]
+        values = [getattr(prediction, column.removeprefix("-")) for column in order]
+        if None in values:
+            return None, None  # an image without confidence is not in a view ordered by it
+        rows = self.qs.only("pk")
+        behind = rows.filter(beyond(order, values, forward=True)).first()
+        before = rows.reverse().filter(beyond(order, values, forward=False)).first()
+        return before, behind
+
+    def search(self, rows: ImagePredictionQuerySet, name: str, words: str) -> ImagePredictionQuerySet:
+        """Keep those whose file name or label contains the words, in any case."""
+        return rows.filter(Q(filename__icontains=words) | Q(top_prediction__icontains=words))
+
+    def only_corrected(self, rows: ImagePredictionQuerySet, name: str, corrected: str) -> ImagePredictionQuerySet:
+        """Keep those that a person has corrected, or those that nobody has."""
+        return rows.filter(corrected_at__isnull=corrected == "false")
+
+    def uploaded(self, rows: ImagePredictionQuerySet, name: str, day: Any) -> ImagePredictionQuerySet:
+        """Keep those from a day on, or until its end, of the server's time zone."""
+        lookup, moment = {"since": ("gte", time.min), "until": ("lte", time.max)}[name]
+        return rows.filter(**{f"created_at__{lookup}": timezone.make_aware(datetime.combine(day, moment))})
+
+    def order(self, rows: ImagePredictionQuerySet, name: str, ordering: str) -> ImagePredictionQuerySet:
+        """Sort; by confidence, those that have none are left out."""
+        if "confidence" in ordering:
+            rows = rows.filter(confidence__isnull=False)
+        return rows.order_by(*ORDERS[ordering])
+
+    def _valid(self) -> dict[str, Any]:
+        self.is_valid()
+        return getattr(self.form, "cleaned_data", {})
+
+
+def beyond(order: tuple[str, ...], values: list[Any], *, forward: bool) -> Q:
+    """Return the condition of coming behind, or before, a row that has these values in the columns of an order."""
+    condition, equal = Q(pk__in=[]), Q()
+    for column, value in zip(order, values, strict=True):
+        name = column.removeprefix("-")
+        direction = "lt" if column.startswith("-") == forward else "gt"
+        condition |= equal & Q(**{f"{name}__{direction}": value})
+        equal &= Q(**{name: value})
+    return condition
