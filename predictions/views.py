@@ -10,7 +10,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from classifier.models import ModelVersion
-from predictions import charts, services
+from predictions import charts, renditions, services
 from predictions.dashboard import figures
 from predictions.filters import PredictionFilter
 from predictions.forms import BulkForm
@@ -106,6 +106,8 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "behind": behind,
         "filter": _query(request, page=None),
         "history": prediction.history(),
+        # Under an address of its own, or browsers would go on showing it when the picture is there.
+        "stand_in": prediction.is_waiting and renditions.shown(prediction) != prediction.image_path.name,
     }
     return render(request, "predictions/detail.html", context)
 

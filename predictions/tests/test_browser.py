@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, FilePayload, Locator, Page, Request, expect
+from playwright.sync_api import Browser, FilePayload, Locator, Page, Request, Route, expect
 
 from classifier.bundle import Bundle
 from config.tests.browser import Visitor, accessibility
@@ -117,6 +117,15 @@ class TestUpload:
         page.goto("/")
         field(page, "Photos").set_input_files([payload(name) for name in files])
         expect_classified(page, files)
+
+    def test_what_is_chosen_before_the_script_has_arrived_is_sent_too(self, page: Page) -> None:
+        [name] = names(1)
+        held: list[Route] = []
+        page.route("**/upload.js", held.append)
+        page.goto("/", wait_until="commit")
+        field(page, "Photos").set_input_files([payload(name)])
+        held[0].continue_()
+        expect_classified(page, [name])
 
     def test_a_dropped_folder_gives_all_its_photos(self, page: Page, tmp_path: Path) -> None:
         files = names(3)
@@ -330,6 +339,20 @@ class TestGallery:
         page.get_by_role("button", name="Delete").click()
         page.get_by_role("button", name="Delete").click()
         expect(page.get_by_role("status").filter(has_text="1 photo deleted")).to_be_visible()
+
+
+class TestDetail:
+    def test_a_page_that_waits_renews_itself_and_keeps_what_is_typed(self, page: Page, service: Service) -> None:
+        with service.paused_workers():
+            pk = service.post(image_bytes("BMP", size=(90, 60)), "waiting.bmp")["id"]
+            page.goto(f"/gallery/{pk}/")
+            expect(page.get_by_text("Waiting for the model")).to_be_visible()
+            field(page, "Right label").fill("half a wor")
+        expect(page.locator("#history")).to_contain_text("said")
+        expect(page.locator("#facts")).to_contain_text("Model")
+        expect(field(page, "Right label")).to_have_value("half a wor")
+        # No browser-proof picture of a BMP exists before a worker has made it.
+        expect(page.locator("#photo img")).to_have_js_property("naturalWidth", 90)
 
 
 class TestKeyboard:

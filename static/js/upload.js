@@ -103,10 +103,12 @@ async function dropped(transfer) {
 
 for (const id of ["file", "folder"]) {
   const input = document.getElementById(id);
-  input.addEventListener("change", () => {
+  const send = () => {
     add([...input.files]);
     input.value = "";
-  });
+  };
+  input.addEventListener("change", send);
+  send(); // what was chosen before this script had arrived
 }
 form.addEventListener("submit", (event) => event.preventDefault());
 form.querySelector("button").hidden = true; // choosing sends already
