@@ -17,7 +17,7 @@ from typing import Any
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
@@ -85,6 +85,11 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         returned = expired.filter(attempts__lt=MAX_ATTEMPTS).update(status=Status.PENDING, lease_expires_at=None)
         return returned, failed
 
+    def with_corrector(self) -> ImagePredictionQuerySet:
+        """Add `corrector`: the name of who made the newest correction that stands, None if nobody known did."""
+        standing = Correction.objects.filter(prediction=OuterRef("pk"), undone_at=None).order_by("-pk")
+        return self.annotate(corrector=Subquery(standing.values("corrected_by__username")[:1]))
+
     def requeue(self) -> int:
         """Return finished and failed images to the queue, to be classified again; return how many."""
         finished = self.filter(status__in=[Status.DONE, Status.FAILED])
@@ -121,7 +126,9 @@ class ImagePrediction(models.Model):
     objects = ImagePredictionQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "photo"
         ordering = ["-pk"]
+        permissions = [("reclassify_imageprediction", "Can have the model classify photos again")]
         indexes = [
             models.Index(fields=["id"], condition=Q(status="pending"), name="pending"),
             models.Index(fields=["lease_expires_at"], condition=Q(status="processing"), name="leased"),

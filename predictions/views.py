@@ -162,8 +162,8 @@ def undo(request: HttpRequest, batch: Any) -> HttpResponse:
 
 @require_safe
 def labels(request: HttpRequest) -> HttpResponse:
-    """Suggest labels that contain what is typed: the model's, and those that people have given."""
-    typed = request.GET.get("label", "").strip().lower()
+    """Suggest labels that contain what is typed, whatever the field is called: the model's, and those people gave."""
+    typed = str(next(iter(request.GET.values()), "")).strip().lower()
     version = ModelVersion.objects.serving()
     known = set(version.labels() if version else [])
     given = Correction.objects.filter(label_after__icontains=typed).values_list("label_after", flat=True)

@@ -1,12 +1,11 @@
 """The HTML pages and the admin."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from predictions.models import Correction, ImagePrediction
+from predictions.models import ImagePrediction
 
 pytestmark = pytest.mark.django_db
 
@@ -82,41 +81,3 @@ def test_a_name_is_never_a_type(client: Client, upload: Any) -> None:
     response = client.get(f"/gallery/{ImagePrediction.objects.get().pk}/image")
     response.close()
     assert response["Content-Type"] == "image/jpeg"
-
-
-def test_the_admin_corrects_through_the_service(admin_client: Client, submit: Any, admin_user: Any) -> None:
-    pk = submit().pk
-    url = f"/admin/predictions/imageprediction/{pk}/change/"
-    inline = {f"corrections-{name}": 0 for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
-    assert admin_client.get(url).status_code == 200
-    response = admin_client.post(url, {"top_prediction": "lynx", "confidence": "0.8", **inline})
-    assert response.status_code == 302, response.content
-    correction = Correction.objects.get()
-    assert (correction.label_after, correction.source, correction.corrected_by) == ("lynx", "admin", admin_user)
-    prediction = ImagePrediction.objects.get()
-    assert (prediction.top_prediction, prediction.status) == ("lynx", "pending")
-    admin_client.post(url, {"top_prediction": "lynx", "confidence": "0.8", **inline})
-    assert Correction.objects.count() == 1
-    assert b"required" in admin_client.post(url, {"top_prediction": "", "confidence": "", **inline}).content
-
-
-def test_the_admin_deletes_files_too(
-    admin_client: Client, submit: Any, settings: Any, django_capture_on_commit_callbacks: Any
-) -> None:
-    ids = [submit().pk for _ in range(3)]
-    with django_capture_on_commit_callbacks(execute=True):
-        admin_client.post(f"/admin/predictions/imageprediction/{ids[0]}/delete/", {"post": "yes"})
-        admin_client.post(
-            "/admin/predictions/imageprediction/",
-            {"action": "delete_selected", "_selected_action": ids[1:], "post": "yes"},
-        )
-    assert not ImagePrediction.objects.exists()
-    assert not [path for path in Path(settings.MEDIA_ROOT).rglob("*") if path.is_file()]
-
-
-def test_the_admin_lists_everything(admin_client: Client, submit: Any, model: Any) -> None:
-    submit("cat.jpg")
-    assert b"cat.jpg" in admin_client.get("/admin/predictions/imageprediction/?q=cat").content
-    assert model.name.encode() in admin_client.get("/admin/classifier/modelversion/").content
-    for path in ("predictions/imageprediction/add/", "classifier/modelversion/add/"):
-        assert admin_client.get(f"/admin/{path}").status_code == 403
