@@ -46,6 +46,7 @@ class ImagePredictionAdmin(admin.ModelAdmin[ImagePrediction]):
     )
     list_select_related = ("model_version",)
     list_per_page = list_max_show_all = PER_PAGE
+    show_facets = admin.ShowFacets.NEVER  # they would count all rows
     date_hierarchy = "created_at"
     search_fields = ("filename", "top_prediction")
     search_help_text = "Part of a file name or label."
@@ -55,7 +56,10 @@ class ImagePredictionAdmin(admin.ModelAdmin[ImagePrediction]):
         for field in ImagePrediction._meta.fields
         if field.name not in {*LABEL, "image_path", "all_predictions", "rendered_at"}
     )
-    fieldsets = ((None, {"fields": LABEL, "description": HINT}), ("What happened", {"fields": readonly_fields}))
+    fieldsets = (
+        (None, {"fields": LABEL, "description": HINT}),
+        ("What happened", {"fields": readonly_fields, "classes": ("collapse",)}),
+    )
     view_on_site = False  # the form has a link, which needs no redirect
 
     class Media:
@@ -163,6 +167,7 @@ class CorrectionAdmin(admin.ModelAdmin[Correction]):
     list_display = ("__str__", "photo", "confidence", "corrected_by", "source", "created_at", "undone_at")
     list_filter = ("source", filters.UndoneFilter, "created_at")
     list_per_page = list_max_show_all = PER_PAGE
+    show_facets = admin.ShowFacets.NEVER  # they would count all rows
     sortable_by = ()
     search_fields = ("label_before", "label_after", "corrected_by__username")
     search_help_text = "Part of a label, before or after, or of a name."
