@@ -14,6 +14,7 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
+from django.db.models import Q
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -130,6 +131,7 @@ class TestList:
         response = admin_client.get(PHOTOS, {"p": 2})
         assert len(response.context["cl"].result_list) == 20
         assert b"The first 120 of more photos" in response.content
+        assert b"Select all, more than 120" in response.content
         assert admin_client.get(PHOTOS, {"p": 3}).status_code == 302
         assert b"11 photos" in admin_client.get(PHOTOS, {"q": "photo-12"}).content
 
@@ -267,6 +269,11 @@ class TestEditing:
         assert truth(stays) == ("lynx", 1.0)
         wrong = [*rows[:1], (stays, "lynx", "1", "lynx", "2")]
         assert "nothing was saved" in messages(edit(admin_client, wrong))
+
+    def test_labels_are_suggested_whatever_the_field_is_called(self, admin_client: Client, many: Any) -> None:
+        rows = ImagePrediction.objects.filter(pk__in=many(1))
+        services.correct(rows, "snow_leopard", 1, by=None, source=Correction.Source.API)
+        assert b"snow_leopard" in admin_client.get("/labels", {"form-7-top_prediction": "leo"}).content
 
     def test_the_list_sends_back_what_it_showed(self, admin_client: Client, many: Any) -> None:
         [pk] = many(1, confidence=0.123456789)
@@ -519,6 +526,15 @@ def test_models_are_shown_and_cannot_be_changed(admin_client: Client, version: M
     assert b"v1" in admin_client.get("/admin/classifier/modelversion/").content
     for path in ("predictions/imageprediction/add/", "classifier/modelversion/add/"):
         assert admin_client.get(f"/admin/{path}").status_code == 403
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no such index")
+def test_on_postgresql_an_index_finds_parts_of_names_and_labels() -> None:
+    condition = Q(filename__icontains="leopard") | Q(top_prediction__icontains="leopard")
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    plan = ImagePrediction.objects.filter(condition).order_by().explain()
+    assert plan.count("predictions_by_text") == 2
 
 
 def test_the_queues_own_pages_are_there(admin_client: Client) -> None:
