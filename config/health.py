@@ -1,7 +1,6 @@
 """Is it alive, can it work? For people, load balancers and whoever is woken at night."""
 
 from django.conf import settings
-from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -11,7 +10,6 @@ from predictions.readiness import CHECKS
 
 
 @csrf_exempt  # a POST is refused for its method
-@login_not_required
 @require_safe
 @never_cache
 def ping(request: HttpRequest) -> JsonResponse:
@@ -20,7 +18,6 @@ def ping(request: HttpRequest) -> JsonResponse:
 
 
 @csrf_exempt
-@login_not_required
 @require_safe
 @never_cache
 def livez(request: HttpRequest) -> JsonResponse:
@@ -29,7 +26,6 @@ def livez(request: HttpRequest) -> JsonResponse:
 
 
 @csrf_exempt
-@login_not_required
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:

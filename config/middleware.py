@@ -13,6 +13,7 @@ from django.shortcuts import resolve_url
 from django_htmx.http import HttpResponseClientRedirect
 
 from config.errors import respond
+from predictions.access import Access, may, rule_for
 
 
 class MethodKeepingCommonMiddleware(CommonMiddleware):
@@ -22,18 +23,21 @@ class MethodKeepingCommonMiddleware(CommonMiddleware):
 
 
 class AccessMiddleware(LoginRequiredMiddleware):
-    """With ACCESS=login, leads whoever has not logged in to the login page, from every view not exempt from it.
+    """Lets in whom the table of predictions.access lets in. The others may log in, or are told that it is not for them.
 
-    DRF's views are: the API answers in JSON, by predictions.access.Access.
+    Views that have the permission class Access see to it themselves: only DRF reads tokens.
     """
 
     def process_view(
         self, request: HttpRequest, view_func: Any, view_args: Any, view_kwargs: Any
     ) -> HttpResponseBase | None:
-        """Let everybody in while access is open."""
-        if settings.ACCESS == "open":
+        """Check a page before its view runs."""
+        by_itself = Access in getattr(getattr(view_func, "cls", None), "permission_classes", ())
+        if by_itself or may(request.user, rule_for(request)):
             return None
-        return super().process_view(request, view_func, view_args, view_kwargs)
+        if request.user.is_authenticated:
+            return respond(request, 403, Access.message)
+        return self.handle_no_permission(request, view_func)
 
     def handle_no_permission(self, request: HttpRequest, view_func: Any) -> HttpResponseBase:  # type: ignore[override]
         """Lead to the login page; htmx, which would put that page into a part of its own, leads the browser there."""

@@ -1,10 +1,23 @@
 """Every address."""
 
+from collections.abc import Callable
+
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.decorators import login_not_required
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import (
+    LoginView,
+    LogoutView,
+    PasswordChangeDoneView,
+    PasswordChangeView,
+    PasswordResetCompleteView,
+    PasswordResetConfirmView,
+    PasswordResetDoneView,
+    PasswordResetView,
+)
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.urls import include, path
+from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
@@ -12,17 +25,34 @@ from config import health
 
 admin.autodiscover()
 
+
+def page(view: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Make a page of one of DRF's views: it has no page to say no with, so access and method are checked before it."""
+
+    @require_safe
+    def show(request: HttpRequest) -> HttpResponseBase:
+        return view(request)
+
+    return show
+
+
 urlpatterns = [
     path("ping", health.ping, name="ping"),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
-    path("docs", SpectacularSwaggerView.as_view(), name="docs"),
-    path("redoc", SpectacularRedocView.as_view(), name="redoc"),
+    path("docs", page(SpectacularSwaggerView.as_view()), name="docs"),
+    path("redoc", page(SpectacularRedocView.as_view()), name="redoc"),
     # For pages that name no icon of their own: the admin's, the API's.
-    path("favicon.ico", login_not_required(RedirectView.as_view(url=f"{settings.STATIC_URL}icon.svg"))),
+    path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}icon.svg"), name="favicon"),
     path("login", LoginView.as_view(), name="login"),
     path("logout", LogoutView.as_view(), name="logout"),
+    path("password/change", PasswordChangeView.as_view(), name="password_change"),
+    path("password/changed", PasswordChangeDoneView.as_view(), name="password_change_done"),
+    path("password/forgotten", PasswordResetView.as_view(), name="password_reset"),
+    path("password/sent", PasswordResetDoneView.as_view(), name="password_reset_done"),
+    path("password/<uidb64>/<token>", PasswordResetConfirmView.as_view(), name="password_reset_confirm"),
+    path("password/new", PasswordResetCompleteView.as_view(), name="password_reset_complete"),
     path("admin/", admin.site.urls),
     path("", include("predictions.urls")),
 ]

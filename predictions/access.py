@@ -1,15 +1,78 @@
-"""Who may use the API. Apart from api.py, because DRF reads it while its own views are still being imported."""
+"""Who may do what: one table of addresses by name. What is not in it is for nobody.
 
-from typing import Any
+Pages are checked by config.middleware.AccessMiddleware, the API by the permission class below, once it has read tokens.
+"""
+
+from __future__ import annotations
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
+from django.http import HttpRequest
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+PUBLIC = "public"  # everybody
+OWN = "own"  # whoever has logged in, to what is theirs; even while access is open
+ADMIN = "admin"  # Django's admin decides by itself
+VIEW, ADD, CHANGE, DELETE, RECLASSIFY = (
+    f"predictions.{action}_imageprediction" for action in ("view", "add", "change", "delete", "reclassify")
+)
+READING = {"GET", "HEAD", "OPTIONS"}
+
+# Name of an address -> what reading takes, and what the other methods take; or one rule for all.
+RULES: dict[str, str | dict[str, str]] = {
+    **dict.fromkeys(("ping", "livez", "readyz", "favicon", "login", "logout"), PUBLIC),
+    **dict.fromkeys(("password_reset", "password_reset_done"), PUBLIC),
+    **dict.fromkeys(("password_reset_confirm", "password_reset_complete"), PUBLIC),
+    **dict.fromkeys(("password_change", "password_change_done", "account", "revoke"), OWN),
+    **dict.fromkeys(("schema", "docs", "redoc"), VIEW),
+    "upload": {"read": VIEW, "POST": ADD},
+    **dict.fromkeys(("gallery", "detail", "card", "labels", "dashboard", "image", "view", "thumbnail"), VIEW),
+    "change": {"POST": CHANGE},  # and what the action takes: ACTIONS
+    "undo": {"POST": CHANGE},
+    "prediction-list": {"read": VIEW, "POST": ADD},
+    "prediction-detail": {"read": VIEW, "PUT": CHANGE, "PATCH": CHANGE, "DELETE": DELETE},
+    "prediction-reclassify": {"read": VIEW, "POST": RECLASSIFY},
+    "prediction-history": VIEW,
+}
+ACTIONS = {"correct": CHANGE, "reclassify": RECLASSIFY, "delete": DELETE}
+
+
+def rule_for(request: HttpRequest) -> str | None:
+    """Return what a request takes, by its address and method; None if the table does not have it."""
+    match = request.resolver_match
+    if match is None:
+        return None
+    if match.namespace == "admin":
+        return ADMIN
+    rule = RULES.get(match.view_name)
+    if not isinstance(rule, dict):
+        return rule
+    # A method that the address does not have is answered by the view with 405, to whoever may read it.
+    return rule.get("read" if request.method in READING else str(request.method)) or rule.get("read") or VIEW
+
+
+def may(user: User | AnonymousUser, rule: str | None) -> bool:
+    """Return whether a user may do what the rule says."""
+    if rule in {PUBLIC, ADMIN}:
+        return True
+    if rule == OWN:
+        return user.is_authenticated
+    return rule is not None and (settings.ACCESS == "open" or user.has_perm(rule))
+
+
+def permissions(request: HttpRequest) -> dict[str, object]:
+    """Tell templates what to offer (a context processor)."""
+    wanted = {"view": VIEW, "upload": ADD, **ACTIONS}
+    user = getattr(request, "user", AnonymousUser())  # an error may be answered before anybody asked who it is
+    return {"may": {name: may(user, rule) for name, rule in wanted.items()}}
+
 
 class Access(BasePermission):
-    """Everybody, or with ACCESS=login whoever has logged in."""
+    """The table's word on a request to the API."""
 
-    def has_permission(self, request: Request, view: Any) -> bool:
+    message = "Your account may not do this; whoever runs this service can give it a role"
+
+    def has_permission(self, request: Request, view: object) -> bool:
         """Return whether this request may be served."""
-        return settings.ACCESS == "open" or bool(request.user and request.user.is_authenticated)
+        return may(request.user, rule_for(request._request))

@@ -22,6 +22,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from classifier.models import ModelVersion
+from predictions.tokens import ApiToken  # noqa: F401  (a model of this app)
 
 MAX_ATTEMPTS = 3
 # Images claimed at once: one SELECT and one UPDATE for eight. Claiming each alone costs a burst a fifth of its speed.

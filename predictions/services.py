@@ -126,11 +126,17 @@ def undo(batch: UUID) -> int:
 @transaction.atomic
 def remove(predictions: ImagePredictionQuerySet) -> int:
     """Delete rows, and once that is certain, their files: there is never a row whose file is gone. Return how many."""
-    names = [name for prediction in predictions.only("image_path") for name in renditions.files_of(prediction)]
+    rows = list(predictions.only("image_path"))
+    names = [name for prediction in rows for name in renditions.files_of(prediction)]
     storage = ImagePrediction._meta.get_field("image_path").storage
     for name in names:
         transaction.on_commit(lambda name=name: storage.delete(name), robust=True)  # type: ignore[misc]
-    return predictions.delete()[1].get(ImagePrediction._meta.label, 0)
+    # By id: those whose files are listed and no others, whatever else matches by now.
+    ids, deleted = [row.pk for row in rows], 0
+    for start in range(0, len(ids), CHUNK):
+        chunk = ImagePrediction.objects.filter(pk__in=ids[start : start + CHUNK])
+        deleted += chunk.delete()[1].get(ImagePrediction._meta.label, 0)
+    return deleted
 
 
 @transaction.atomic

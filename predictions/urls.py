@@ -3,7 +3,7 @@
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
-from predictions import media, views
+from predictions import account, media, views
 from predictions.api import PredictionViewSet
 
 router = SimpleRouter()
@@ -21,5 +21,7 @@ urlpatterns = [
     path("gallery/undo/<uuid:batch>", views.undo, name="undo"),
     path("labels", views.labels, name="labels"),
     path("dashboard/", views.dashboard, name="dashboard"),
+    path("account/", account.account, name="account"),
+    path("account/<slug:digest>/revoke", account.revoke, name="revoke"),
     path("", include(router.urls)),
 ]

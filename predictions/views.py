@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -11,6 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from classifier.models import ModelVersion
 from predictions import charts, renditions, services
+from predictions.access import ACTIONS, ADD, may
 from predictions.dashboard import figures
 from predictions.filters import PredictionFilter
 from predictions.forms import BulkForm
@@ -29,6 +31,8 @@ def upload(request: HttpRequest) -> HttpResponse:
 
     The page's script sends each file by itself and gets its card alone.
     """
+    if not may(request.user, ADD):
+        return redirect("gallery")
     accepted, refused = _submit_all(request)
     nothing_sent = request.method == "POST" and not accepted and not refused
     status = 400 if refused or nothing_sent else 200
@@ -120,6 +124,8 @@ def change(request: HttpRequest) -> HttpResponse:
         sentences = ["Choose at least one photo."] if "ids" in form.errors else map(str, form.errors.get("label", []))
         messages.error(request, " ".join(sentences))
         return _back(request)
+    if not may(request.user, ACTIONS[form.cleaned_data["action"]]):
+        raise PermissionDenied
     chosen = ImagePrediction.objects.filter(pk__in=form.cleaned_data["ids"])
     if form.cleaned_data["action"] == "delete" and "confirmed" not in request.POST:
         context = {"rows": list(chosen[:PAGE_SIZE]), "ids": form.cleaned_data["ids"], "back": _target(request)}

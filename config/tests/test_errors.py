@@ -19,7 +19,7 @@ from config import errors, health
 from config.tests.environment import ROOT
 from config.tests.test_house import run
 from config.urls import handler400, handler403, handler404, handler500  # noqa: F401  (this module is a URLconf, too)
-from predictions import services
+from predictions import access, services
 
 SECRET = "detail-that-nobody-may-see"
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -54,15 +54,21 @@ def form(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [
-    path("fail/<str:name>", fail),
-    path("many", fail_of_many_files),
-    path("answer/<int:status>", answer),
-    path("predictions/fail", fail_in_drf),
-    path("predictions/fail/<str:name>", fail),
-    path("form", form),
+    path("fail/<str:name>", fail, name="failing"),
+    path("many", fail_of_many_files, name="failing"),
+    path("answer/<int:status>", answer, name="failing"),
+    path("predictions/fail", fail_in_drf, name="failing"),
+    path("predictions/fail/<str:name>", fail, name="failing"),
+    path("form", form, name="failing"),
     path("", include("config.urls")),
 ]
 here = pytest.mark.urls(__name__)
+
+
+@pytest.fixture(autouse=True)
+def _for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address without a rule is for nobody; these have one."""
+    monkeypatch.setitem(access.RULES, "failing", access.PUBLIC)
 
 
 @pytest.fixture

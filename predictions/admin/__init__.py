@@ -17,7 +17,7 @@ from predictions import services
 from predictions.admin import actions, filters
 from predictions.admin.lists import PER_PAGE, BoundedChangeList, PhotoChangeList
 from predictions.admin.rows import ConfidenceField, LabelField, RowForm, RowFormSet, overtaken, word
-from predictions.forms import FilterForm
+from predictions.filters import PredictionFilter
 from predictions.models import Correction, ImagePrediction
 
 FIELDS: dict[str, Any] = {"top_prediction": LabelField, "confidence": ConfidenceField}
@@ -148,7 +148,7 @@ class ImagePredictionAdmin(admin.ModelAdmin[ImagePrediction]):
         photo = self.get_object(request, object_id)
         context: dict[str, Any] = {**(extra_context or {}), "subtitle": None}
         if photo:
-            before, behind = FilterForm({}).neighbours(photo)
+            before, behind = PredictionFilter({}, ImagePrediction.objects.all()).neighbours(photo)
             context |= {"title": photo.filename, "history": photo.history(), "before": before, "behind": behind}
         return super().change_view(request, object_id, form_url, context)
 

@@ -10,7 +10,7 @@ const boxes = () => [...selection.querySelectorAll("input[name=ids]")];
 
 function count() {
   const number = boxes().filter((box) => box.checked).length;
-  chosen.textContent = number ? `${number} chosen` : "";
+  if (chosen) chosen.textContent = number ? `${number} chosen` : "";
 }
 
 selection.addEventListener("click", (event) => {
@@ -23,17 +23,17 @@ selection.addEventListener("click", (event) => {
   last = event.target;
   count();
 });
-all.addEventListener("click", () => {
+all?.addEventListener("click", () => {
   const list = boxes();
   const choose = list.some((box) => !box.checked);
   for (const box of list) box.checked = choose;
   count();
 });
 // Enter in the label's field corrects; the first button of the form would be another.
-document.getElementById("bulk-label").addEventListener("keydown", (event) => {
+document.getElementById("bulk-label")?.addEventListener("keydown", (event) => {
   if (event.key !== "Enter") return;
   event.preventDefault();
   selection.querySelector("button[value=correct]").click();
 });
-all.hidden = false;
+if (all) all.hidden = false;
 count();

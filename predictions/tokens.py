@@ -1,0 +1,22 @@
+"""Tokens with which programs use the API in a person's name. Only their hashes are stored (django-rest-knox)."""
+
+from __future__ import annotations
+
+from django.db import models
+from knox.models import AbstractAuthToken
+
+NAME_LENGTH = 100
+
+
+class ApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
+    """A token, by the name that its owner gave it."""
+
+    name = models.CharField(max_length=NAME_LENGTH, help_text="What it is for.")
+    last_used_at = models.DateTimeField(null=True, blank=True, help_text="To the minute.")
+
+    class Meta:
+        app_label = "predictions"
+        ordering = ["-created"]
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.user}"
