@@ -139,6 +139,8 @@ class ImagePrediction(models.Model):
             models.Index(fields=["status", "id"], name="by_status"),
             models.Index(fields=["confidence", "id"], name="by_confidence"),
             models.Index(fields=["created_at", "id"], name="by_date"),
+            # Whether an image is there already.
+            models.Index(fields=["sha256"], name="by_sha256"),
             models.Index(fields=["corrected_at"], condition=Q(corrected_at__isnull=False), name="corrected"),
         ]
         constraints = [
@@ -277,3 +279,27 @@ class Correction(models.Model):
 
     def __str__(self) -> str:
         return f"{self.label_before or 'none'} -> {self.label_after}"
+
+
+class Reclassification(models.Model):
+    """A run of the command reclassify that has not come to its end: what it chose, and what was said before.
+
+    It is written in the transaction that returns the images to the queue. So the same command, after whatever ended the
+    first, knows what is still to be done, and what to compare the answers with.
+    """
+
+    choice = models.TextField(help_text="The options that chose the images.")
+    # An unfinished run with another model is no reason to keep that.
+    model_version = models.ForeignKey(ModelVersion, models.CASCADE)
+    labels_before = models.JSONField(help_text="Pairs of id and the model's label, null if it had none; by id.")
+    started_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.started_at:%Y-%m-%d %H:%M}: {self.choice}"
+
+    def ids(self) -> list[int]:
+        """Return the chosen images' ids, ascending."""
+        return [pk for pk, _ in self.labels_before]

@@ -46,10 +46,10 @@ class SizeLimitHandler(FileUploadHandler):
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes | None:
         self.received = start + len(raw_data)
-        return None if self.received > settings.MAX_UPLOAD_MB * MEGABYTE else raw_data
+        return None if self.received > largest() else raw_data
 
     def file_complete(self, file_size: int) -> UploadedFile[Any] | None:
-        if self.received <= settings.MAX_UPLOAD_MB * MEGABYTE:
+        if self.received <= largest():
             return None
         return UploadedFile(BytesIO(), self.file_name, self.content_type, self.received)
 
@@ -62,7 +62,7 @@ def inspect(file: UploadedFile[Any]) -> AcceptedImage:
     size = file.size or 0
     if size == 0:
         raise UploadRejected("The file is empty")
-    if size > settings.MAX_UPLOAD_MB * MEGABYTE:
+    if size > largest():
         raise UploadRejected(f"The file has {size / MEGABYTE:.1f} MB; at most {settings.MAX_UPLOAD_MB} MB are accepted")
     try:
         image = open_image(cast("IO[bytes]", file))
@@ -76,15 +76,22 @@ def inspect(file: UploadedFile[Any]) -> AcceptedImage:
     extension = EXTENSIONS[str(image.format)]
     if extension == "jpg" and count_scans(file.chunks()) > MAX_SCANS:
         raise UploadRejected(f"The JPEG has more than {MAX_SCANS} scans: decoding it would take too long")
-    return AcceptedImage(_printable(file.name or ""), extension, _sha256(file), width, height, size)
+    filename = printable(file.name or "")[:NAME_LENGTH] or "unnamed"
+    return AcceptedImage(filename, extension, sha256(file), width, height, size)
 
 
-def _printable(name: str) -> str:
+def largest() -> int:
+    """Return how many bytes a file may have."""
+    return int(settings.MAX_UPLOAD_MB * MEGABYTE)
+
+
+def printable(text: str) -> str:
     """Drop what databases, logs or readers trip over: control characters, and those that turn the reading direction."""
-    return "".join(character for character in name if character.isprintable()).strip()[:NAME_LENGTH] or "unnamed"
+    return "".join(character for character in text if character.isprintable()).strip()
 
 
-def _sha256(file: UploadedFile[Any]) -> str:
+def sha256(file: UploadedFile[Any]) -> str:
+    """Return the SHA-256 of a file's bytes, hexadecimal."""
     digest = hashlib.sha256()
     for chunk in file.chunks():
         digest.update(chunk)
