@@ -2,8 +2,11 @@
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from django.db import transaction
 from PIL import Image
 
 from classifier.bundle import BundleError
@@ -24,23 +27,13 @@ TASK_SECONDS = 5
 
 def classify_pending() -> None:
     """Classify waiting images until none is left or TASK_SECONDS have passed; in the time left, make thumbnails."""
-    from classifier.runtime import load  # native code, loaded after django-q2 has forked
-
-    version = ModelVersion.objects.serving()
-    if version is None:
-        waiting = ImagePrediction.objects.pending().count()
-        logger.warning("No model is installed: %d images wait. Run manage.py install_model", waiting)
-        return
-    try:
-        classifier = load(version.path, version.digest)
-    except BundleError as error:
-        logger.error("The model cannot be used, images wait: %s", error)
+    if not (loaded := load_serving()):
         return
     stop = time.monotonic() + TASK_SECONDS
     predictions = ImagePrediction.objects.claim()
     while predictions:
         for prediction in predictions:
-            image = classify(prediction, classifier, version)
+            image = classify(prediction, *loaded)
         if time.monotonic() > stop:
             # Two for one: while a backlog lasts, ever more workers of ever more machines join in.
             queue.ring(2)
@@ -54,26 +47,79 @@ def classify_pending() -> None:
             return
 
 
-def classify(prediction: ImagePrediction, classifier: "Classifier", version: ModelVersion) -> Image.Image | None:
-    """Classify one claimed image and record the answer, or why there is none. Return its pixels, if there is one.
+def drain(go_on: Callable[[], bool]) -> None:
+    """Classify waiting images, asking before each claim whether to go on, until none is left. For commands: no bell.
 
-    What is not the image's fault, a full memory or a storage that is away, leaves the claim as it is: when its lease
-    ends the sweep has it tried again, MAX_ATTEMPTS times.
+    What is claimed together is written together: nobody waits for the single image, and writing each alone takes a
+    fifth of the time.
+    """
+    while go_on() and (loaded := load_serving()) and (predictions := ImagePrediction.objects.claim()):
+        classifier, version = loaded
+        answers = [look(prediction, classifier)[0] for prediction in predictions]
+        with transaction.atomic():
+            for prediction, answer in zip(predictions, answers, strict=True):
+                record(prediction, answer, version)
+
+
+def load_serving() -> "tuple[Classifier, ModelVersion] | None":
+    """Return the model that serves, loaded; None if there is none or it is damaged, which the log says."""
+    from classifier.runtime import load  # native code, loaded after django-q2 has forked
+
+    version = ModelVersion.objects.serving()
+    if version is None:
+        waiting = ImagePrediction.objects.pending().count()
+        logger.warning("No model is installed: %d images wait. Run manage.py install_model", waiting)
+        return None
+    try:
+        return load(version.path, version.digest), version
+    except BundleError as error:
+        logger.error("The model cannot be used, images wait: %s", error)
+        return None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is to be recorded of an image: its labels, best first, or why there are none."""
+
+    labels: list[dict[str, Any]] = field(default_factory=list)
+    milliseconds: float = 0
+    error: str = ""
+
+
+def classify(prediction: ImagePrediction, classifier: "Classifier", version: ModelVersion) -> Image.Image | None:
+    """Classify one claimed image and record the answer. Return its pixels, if there is one."""
+    answer, image = look(prediction, classifier)
+    return image if record(prediction, answer, version) else None
+
+
+def look(prediction: ImagePrediction, classifier: "Classifier") -> tuple[Answer | None, Image.Image | None]:
+    """Classify one image; return the answer and its pixels.
+
+    What is not the image's fault, a full memory or a storage that is away, has no answer and leaves the claim as it is:
+    when its lease ends the sweep has it tried again, MAX_ATTEMPTS times.
     """
     try:
         image = renditions.read(prediction)
         start = time.perf_counter()
         labels = [label.to_dict() for label in classifier.classify(image).labels]
-        milliseconds = (time.perf_counter() - start) * 1000
+        return Answer(labels, (time.perf_counter() - start) * 1000), image
     except NotAnImage as error:
-        image, recorded = None, prediction.fail(str(error))
+        return Answer(error=str(error)), None
     except FileNotFoundError:
-        image, recorded = None, prediction.fail("The file is no longer in the storage")
+        return Answer(error="The file is no longer in the storage"), None
     except Exception:
         logger.exception("Prediction %s: attempt %d failed", prediction.pk, prediction.attempts)
-        return None
+        return None, None
+
+
+def record(prediction: ImagePrediction, answer: Answer | None, version: ModelVersion) -> bool:
+    """Write an answer down; return whether there was one and the claim still held."""
+    if answer is None:
+        return False
+    if answer.labels:
+        recorded = prediction.finish(answer.labels, version, answer.milliseconds)
     else:
-        recorded = prediction.finish(labels, version, milliseconds)
+        recorded = prediction.fail(answer.error)
     if not recorded:
         logger.info("Prediction %s: it was deleted, or this attempt came too late", prediction.pk)
-    return image if recorded else None
+    return recorded

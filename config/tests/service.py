@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -31,6 +32,12 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+def session(pid: int) -> list[int]:
+    """Return the live processes of the session that a process leads."""
+    found = subprocess.run(["ps", "-s", str(pid), "-o", "pid=,stat="], capture_output=True, text=True)
+    return [int(line.split()[0]) for line in found.stdout.splitlines() if "Z" not in line.split()[1]]
+
+
 class Service:
     """deploy/run.sh on a free port, with a DATA_DIR and a database of its own, on the server that the tests use."""
 
@@ -55,16 +62,21 @@ class Service:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
+        self.set_up()
+        self.start()
+        return self
+
+    def set_up(self) -> None:
+        """Make database and model."""
         if self.server:
             self._on_server(f"CREATE DATABASE {self.database}")
         self.manage("migrate", "--verbosity", "0")
         if self.bundle:
             self.install(self.bundle)
-        self.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        if self.process:
+            self.stop()
         if self.server:
             self._on_server(f"DROP DATABASE {self.database} WITH (FORCE)")
 
@@ -95,8 +107,7 @@ class Service:
     def pids(self) -> list[int]:
         """Return the live processes of the service."""
         assert self.process
-        found = subprocess.run(["ps", "-s", str(self.process.pid), "-o", "pid=,stat="], capture_output=True, text=True)
-        return [int(line.split()[0]) for line in found.stdout.splitlines() if "Z" not in line.split()[1]]
+        return session(self.process.pid)
 
     @contextlib.contextmanager
     def paused_workers(self) -> Iterator[None]:
@@ -117,6 +128,21 @@ class Service:
         """Run a management command on the service's data."""
         command = [PYTHON, str(ROOT / "manage.py"), *arguments]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=check)
+
+    def launch(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a management command, in a session of its own, and do not wait for its end."""
+        command = [PYTHON, str(ROOT / "manage.py"), *arguments]
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, env=self.environment, start_new_session=True, **pipes)
+
+    def query(self, statement: str) -> list[Any]:
+        """Run SQL on the service's database; return the rows."""
+        if self.server:
+            with psycopg.connect(self._database_url(), autocommit=True) as connection:
+                cursor = connection.execute(statement.encode())
+                return cursor.fetchall() if cursor.description else []
+        with contextlib.closing(sqlite3.connect(self.folder / "var" / "db.sqlite3", timeout=20)) as database, database:
+            return database.execute(statement).fetchall()
 
     def install(self, bundle: Bundle) -> None:
         """Put a bundle where the service finds it, and register it."""
@@ -155,6 +181,14 @@ class Service:
     def _on_server(self, statement: str) -> None:
         with psycopg.connect(self.server, autocommit=True) as connection:
             connection.execute(statement.encode())
+
+
+class Commands(Service):
+    """The same without web and worker: for commands, in processes that can be killed."""
+
+    def __enter__(self) -> Self:
+        self.set_up()
+        return self
 
 
 def photo_variants(count: int) -> list[bytes]:

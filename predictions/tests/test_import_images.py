@@ -127,7 +127,10 @@ def test_damaged_and_encrypted_zip_files(console: Console, tmp_path: Path) -> No
     flagged[good.index(b"PK\x01\x02") + 8] |= 1
     damaged = bytearray(good)
     damaged[200] ^= 255
-    write(tmp_path / "in", {"no.zip": b"hello", "flagged.zip": flagged, "damaged.zip": damaged, "cut.zip": good[:500]})
+    write(
+        tmp_path / "in",
+        {"no.zip": b"hello", "flagged.zip": bytes(flagged), "damaged.zip": bytes(damaged), "cut.zip": good[:500]},
+    )
     ran = console("import_images", tmp_path / "in", "--json")
     reasons = {Path(entry["file"]).relative_to(tmp_path).parts[1]: entry["reason"] for entry in ran.summary["refused"]}
     assert reasons["no.zip"] == "The zip file cannot be read: File is not a zip file"

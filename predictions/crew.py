@@ -1,0 +1,80 @@
+"""Classifying in processes of our own, as many as there are cores: what a command does that does not wait for workers.
+
+They claim rows as workers do, so workers may run beside them. Nothing is imported here that needs Django's models: a
+spawned process imports this module before it can set Django up.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from predictions.waiting import Waiting
+
+POLL_SECONDS = 0.5
+STOP_SECONDS = 5  # after Ctrl-C, to finish what is claimed
+
+
+class CrewDied(Exception):
+    """The processes die without having classified anything."""
+
+
+def classify_all(waiting: Waiting, processes: int, report: Callable[[int], object]) -> None:
+    """Classify until none of the awaited images waits any more; report how many still do. Raises CrewDied.
+
+    A process that dies leaves its claims, which return to the queue when their lease ends, and is replaced.
+    """
+    from predictions.models import MAX_ATTEMPTS, ImagePrediction
+
+    context = multiprocessing.get_context("spawn")  # a fork would share the database's connection
+    stop = context.Event()
+    crew: list[BaseProcess] = []
+    before, deaths = -1, 0
+    try:
+        while left := waiting.count():
+            report(left)
+            deaths = sum(bool(member.exitcode) for member in crew) + (deaths if left == before else 0)
+            if deaths > MAX_ATTEMPTS * processes:
+                raise CrewDied
+            crew, before = [member for member in crew if member.is_alive()], left
+            ImagePrediction.objects.recover_stale()
+            if ImagePrediction.objects.pending().exists():
+                crew += [_start(context.Process(target=_work, args=(stop,))) for _ in range(processes - len(crew))]
+            wait([member.sentinel for member in crew], timeout=POLL_SECONDS)
+        report(0)
+    finally:
+        stop.set()
+        for member in crew:
+            member.join(STOP_SECONDS)
+            member.kill()
+
+
+def _start(process: BaseProcess) -> BaseProcess:
+    process.start()
+    return process
+
+
+def _work(stop: Event) -> None:
+    """Classify waiting images until none is left, or whoever started this is gone."""
+    import django
+
+    django.setup()
+    from django.conf import settings
+
+    from predictions.tasks import drain
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first says stop
+    parent = multiprocessing.parent_process()
+
+    def go_on() -> bool:
+        # Ends a process that hangs in an image, even in native code, before others may claim it.
+        signal.alarm(settings.LEASE_SECONDS)
+        return not stop.is_set() and parent is not None and parent.is_alive()
+
+    drain(go_on)
