@@ -20,8 +20,8 @@ from django.core.files.uploadedfile import UploadedFile
 
 from predictions.uploads import largest, printable
 
-# What systems leave behind in folders and archives.
-LITTER = {"__macosx", "thumbs.db", "desktop.ini"}
+# What systems, and export_dataset, leave beside images.
+LITTER = {"__macosx", "thumbs.db", "desktop.ini", "manifest.csv"}
 # bzip2 and LZMA, rare in zip files, are unpacked without a bound: a few kilobytes could fill the memory.
 COMPRESSIONS = {ZIP_STORED, ZIP_DEFLATED}
 DAMAGED = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, LookupError)
