@@ -17,9 +17,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from predictions import exports, services
+from predictions import services
 from predictions.admin.lists import MOST
 from predictions.admin.rows import ConfidenceInput, LabelInput
+from predictions.datasets.exporting import csv_lines
 from predictions.models import LABEL_LENGTH, Correction, ImagePrediction
 
 SHOWN = 12  # thumbnails on a page that asks
@@ -91,7 +92,7 @@ def delete_selected(modeladmin: Any, request: HttpRequest, queryset: Any) -> Htt
 @admin.action(description="Export as CSV", permissions=["view"])
 def export(modeladmin: Any, request: HttpRequest, queryset: Any) -> HttpResponseBase:
     """Send a table, however long: it is written while it is sent."""
-    response = StreamingHttpResponse(exports.csv_lines(queryset), content_type="text/csv; charset=utf-8")
+    response = StreamingHttpResponse(csv_lines(queryset), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="photos-{timezone.localdate():%Y-%m-%d}.csv"'
     return response
 

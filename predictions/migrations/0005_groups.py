@@ -51,7 +51,7 @@ def permission(apps: Any, schema_editor: Any, wanted: str) -> Any:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("predictions", "0003_classification"),
+        ("predictions", "0004_by_sha256"),
         ("classifier", "0001_initial"),
         ("django_q", "0019_alter_task_options_alter_ormq_key_alter_ormq_lock_and_more"),
         ("auth", "0012_alter_user_first_name_max_length"),

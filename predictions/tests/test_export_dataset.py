@@ -16,10 +16,11 @@ from django.contrib.auth.models import User
 from classifier.models import ModelVersion
 from config.tests.environment import LABELS
 from config.tests.service import PYTHON, Commands, photo_variants
-from predictions import datasets, services, tasks
-from predictions.foldernames import folder_of, label_of
+from predictions import services, tasks
+from predictions.datasets import exporting
+from predictions.datasets.foldernames import folder_of, label_of
+from predictions.datasets.records import COLUMNS, Split, from_cell, record, to_cell
 from predictions.models import Correction, ImagePrediction
-from predictions.records import COLUMNS, Split, from_cell, record, to_cell
 from predictions.tests.commands import Console
 
 pytestmark = pytest.mark.django_db
@@ -245,7 +246,7 @@ def test_an_export_that_fails_leaves_what_was_there(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(datasets.CsvWriter, "add", full)
+    monkeypatch.setattr(exporting.CsvWriter, "add", full)
     ran = console("export_dataset", tmp_path / "a.csv", "--force")
     assert (ran.code, "No space left on device" in ran.complaint) == (1, True)
     assert (tmp_path / "a.csv").read_bytes() == before

@@ -11,8 +11,8 @@ from django.contrib.auth.models import User
 from classifier.models import ModelVersion
 from config.tests.service import photo_variants
 from predictions import services, tasks
+from predictions.datasets.records import to_cell
 from predictions.models import Correction, ImagePrediction
-from predictions.records import to_cell
 from predictions.tests.commands import Console
 
 pytestmark = pytest.mark.django_db

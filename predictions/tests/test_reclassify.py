@@ -16,7 +16,8 @@ from classifier.bundle import Bundle
 from classifier.models import ModelVersion
 from config.tests.environment import LABELS, image_bytes
 from config.tests.service import Commands, photo_variants, session, wait_until
-from predictions import queue, reclassification, services, tasks
+from predictions import queue, services, tasks
+from predictions.bulk import reclassification
 from predictions.models import Classification, Correction, ImagePrediction, Reclassification, Status
 from predictions.tests.commands import Console
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser, OutputWrapper
+from django.db import connection
 
-from predictions import datasets
-from predictions.datasets import CSV, FOLDER, FORMATS, JSONL, ZIP, TargetExists, Writer
+from predictions.datasets import exporting
+from predictions.datasets.exporting import CSV, FOLDER, FORMATS, JSONL, ZIP, TargetExists, Writer
+from predictions.datasets.records import Split, records
 from predictions.management.choosing import add_choice, chosen
 from predictions.management.reporting import CANNOT_START, SOME_FAILED, ReportingCommand, progress
 from predictions.models import ImagePredictionQuerySet
-from predictions.records import Split, records
 
 STDOUT = Path("-")
 
@@ -77,17 +78,21 @@ class Command(ReportingCommand):
     def writer(self, target: Path, form: str, options: dict[str, Any]) -> AbstractContextManager[Writer | None]:
         """Return what writes the dataset, None for a dry run. Raises TargetExists."""
         if options["dry_run"]:
-            datasets.check(target, form, force=options["force"])
+            exporting.check(target, form, force=options["force"])
             return nullcontext()
         if target == STDOUT:
-            return datasets.stream(sys.stdout.buffer, form)
-        return datasets.create(target, form, force=options["force"])
+            return exporting.stream(sys.stdout.buffer, form)
+        return exporting.create(target, form, force=options["force"])
 
     def export(
         self, rows: ImagePredictionQuerySet, split: Split, writer: Writer | None, *, with_files: bool
     ) -> dict[str, Any]:
         """Write the images; return how many, of which parts and labels, and which could not be read."""
         parts, labels, unlabelled, unreadable = Counter[str](), Counter[str](), 0, []
+        if connection.vendor == "sqlite":
+            # Pages of the database mapped into memory, as settings.py has it for speed, count as this process's.
+            with connection.cursor() as cursor:
+                cursor.execute("PRAGMA mmap_size=0")
         with progress("export", rows.count()) as bar:
             for row, record in records(rows, split):
                 bar.update(1)

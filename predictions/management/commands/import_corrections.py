@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from predictions import revisions
+from predictions.datasets import revisions
 from predictions.management.reporting import CANNOT_START, ReportingCommand, add_by, person
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from predictions.imports import Import
+from predictions.bulk.waiting import Waiting
+from predictions.datasets.importing import Import
+from predictions.datasets.sources import find
 from predictions.management.reporting import (
     CANNOT_START,
     ReportingCommand,
@@ -17,8 +19,6 @@ from predictions.management.reporting import (
 from predictions.models import ImagePrediction, Status
 from predictions.queue import live_workers
 from predictions.services import CHUNK, StorageFull
-from predictions.sources import find
-from predictions.waiting import Waiting
 
 POLL_SECONDS = 0.5
 

@@ -7,12 +7,13 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from classifier.models import ModelVersion
-from predictions import crew, reclassification, services
+from predictions import services
+from predictions.bulk import crew, reclassification
+from predictions.bulk.waiting import Waiting
 from predictions.management.choosing import add_choice, choice, chosen
 from predictions.management.reporting import CANNOT_START, ReportingCommand, progress
 from predictions.models import ImagePredictionQuerySet, Reclassification
 from predictions.tasks import load_serving
-from predictions.waiting import Waiting
 
 SHOWN = 40  # lines of the table; --json has them all
 

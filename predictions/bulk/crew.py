@@ -15,7 +15,7 @@ from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from predictions.waiting import Waiting
+    from predictions.bulk.waiting import Waiting
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 5  # after Ctrl-C, to finish what is claimed

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
 from django.db.models import Prefetch
 
 from predictions.models import Correction, ImagePrediction, ImagePredictionQuerySet
@@ -58,10 +57,6 @@ class Split:
 
 def records(rows: ImagePredictionQuerySet, split: Split) -> Iterator[tuple[ImagePrediction, dict[str, Any]]]:
     """Return each image with its record, by id, in memory that does not grow with their number."""
-    if connection.vendor == "sqlite":
-        # Pages of the database mapped into memory, as settings.py has it for speed, count as this process's.
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA mmap_size=0")
     standing = Correction.objects.filter(undone_at=None).select_related("corrected_by")
     rows = rows.select_related("model_version").order_by("pk")
     for row in rows.prefetch_related(Prefetch("corrections", standing, "standing")).iterator(chunk_size=CHUNK):

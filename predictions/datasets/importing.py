@@ -10,10 +10,10 @@ from django.contrib.auth.models import User
 from django.core.files.uploadedfile import UploadedFile
 
 from predictions import services, uploads
-from predictions.foldernames import label_of
+from predictions.datasets.foldernames import label_of
+from predictions.datasets.sources import Found, Unreadable
 from predictions.models import LABEL_LENGTH, Correction, ImagePrediction
 from predictions.services import Truth
-from predictions.sources import Found, Unreadable
 from predictions.uploads import UploadRejected
 
 TOGETHER = 100  # corrections in one transaction; a kill loses at most so many, and the next import makes up for them

@@ -14,8 +14,8 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from predictions import services
+from predictions.datasets.records import from_cell
 from predictions.models import LABEL_LENGTH, Correction, ImagePrediction
-from predictions.records import from_cell
 from predictions.services import CHUNK, Truth
 from predictions.uploads import printable
 

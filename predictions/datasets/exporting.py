@@ -9,13 +9,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path, PurePath
 from typing import IO, Any, Protocol
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from predictions.foldernames import folder_of
-from predictions.models import ImagePrediction
-from predictions.records import COLUMNS, plain, to_cell
+from predictions.datasets.foldernames import folder_of
+from predictions.datasets.records import COLUMNS, Split, plain, records, to_cell
+from predictions.models import ImagePrediction, ImagePredictionQuerySet
 
 CSV, JSONL, FOLDER, ZIP = FORMATS = ("csv", "jsonl", "folder", "zip")
 MANIFEST = "manifest.csv"  # in the root of a tree: the records, with each image's place
@@ -44,6 +45,18 @@ class CsvWriter:
     def add(self, row: ImagePrediction, record: dict[str, Any]) -> None:
         """Write a row."""
         self.rows.writerow({name: to_cell(value) for name, value in record.items()})
+
+
+def csv_lines(rows: ImagePredictionQuerySet) -> Iterator[str]:
+    """Yield the lines of the same CSV one at a time, to be sent while they are made."""
+    line = StringIO()
+    writer = CsvWriter(line)
+    for row, record in records(rows, Split()):
+        writer.add(row, record)
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+    yield line.getvalue()  # the names, if there is no row
 
 
 class JsonLinesWriter:
@@ -147,13 +160,13 @@ def _writer(path: Path, form: str) -> Iterator[Writer]:
         return
     manifest = path.with_name(MANIFEST)
     with manifest.open("w", encoding="utf-8", newline="") as file:
-        records = CsvWriter(file, "file")
+        listed = CsvWriter(file, "file")
         if form == FOLDER:
             path.mkdir()
-            yield FolderWriter(path, records)
+            yield FolderWriter(path, listed)
         else:
             with ZipFile(path, "w") as archive:
-                yield ZipWriter(archive, records)
+                yield ZipWriter(archive, listed)
                 file.flush()
                 archive.write(manifest, MANIFEST, ZIP_DEFLATED)
     if form == FOLDER:

@@ -1,0 +1,1 @@
+"""Classifying thousands of images to the end, on all cores, whatever interrupts it."""
