@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from csp.decorators import csp_update
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import (
@@ -19,7 +20,7 @@ from django.http.response import HttpResponseBase
 from django.urls import include, path
 from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerSplitView
 
 from config import health
 
@@ -30,6 +31,7 @@ def page(view: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpReque
     """Make a page of one of DRF's views: it has no page to say no with, so access and method are checked before it."""
 
     @require_safe
+    @csp_update(settings.FRAMEWORK_CSP)
     def show(request: HttpRequest) -> HttpResponseBase:
         return view(request)
 
@@ -41,7 +43,7 @@ urlpatterns = [
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
-    path("docs", page(SpectacularSwaggerView.as_view()), name="docs"),
+    path("docs", page(SpectacularSwaggerSplitView.as_view()), name="docs"),
     path("redoc", page(SpectacularRedocView.as_view()), name="redoc"),
     # For pages that name no icon of their own: the admin's, the API's.
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}icon.svg"), name="favicon"),

@@ -6,9 +6,12 @@ import hashlib
 import re
 from typing import Any
 
+from csp.decorators import csp_update
+from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils.decorators import method_decorator
 from django.utils.http import parse_etags
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.types import OpenApiTypes
@@ -64,6 +67,7 @@ UPLOAD = {
 }
 
 
+@method_decorator(csp_update(settings.FRAMEWORK_CSP), "dispatch")
 class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
     """Images and what is known of them.
 

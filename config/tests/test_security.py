@@ -1,0 +1,71 @@
+"""What every answer carries, so that a browser runs nothing of a stranger's."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+pytestmark = pytest.mark.django_db
+PAGES = ["/", "/gallery/", "/dashboard/", "/login", "/account/", "/password/forgotten", "/admin/", "/nothing"]
+FRAMEWORK = ["/docs", "/redoc", "/predictions/"]
+HTML = {"Accept": "text/html"}
+
+
+def policy(response: Any) -> dict[str, set[str]]:
+    """Return the directives of an answer's Content-Security-Policy."""
+    parts = [part.split() for part in response["Content-Security-Policy"].split(";")]
+    return {name: set(values) for name, *values in parts}
+
+
+@pytest.fixture
+def person(client: Client) -> Client:
+    client.force_login(User.objects.create_superuser("root"))
+    return client
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_pages_run_nothing_inline_and_nothing_foreign(person: Client, path: str) -> None:
+    directives = policy(person.get(path, headers=HTML))
+    assert directives["default-src"] == {"'none'"}
+    assert directives["script-src"] == directives["style-src"] == {"'self'"}
+    assert directives["frame-ancestors"] == directives["base-uri"] == {"'none'"}
+    assert directives["form-action"] == {"'self'"}
+
+
+@pytest.mark.parametrize("path", FRAMEWORK)
+def test_pages_of_the_framework_may_style_inline_but_run_nothing(person: Client, path: str) -> None:
+    response = person.get(path, headers=HTML)
+    assert policy(response)["script-src"] == {"'self'"}
+    assert policy(response)["style-src"] == {"'self'", "'unsafe-inline'"}
+    assert "<script>" not in response.content.decode()
+
+
+@pytest.mark.parametrize("path", [*PAGES, *FRAMEWORK, "/ping", "/schema"])
+def test_every_answer_forbids_frames_sniffing_and_referrers(person: Client, path: str) -> None:
+    response = person.get(path, headers=HTML)
+    assert response["X-Frame-Options"] == "DENY"
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Referrer-Policy"] == "same-origin"
+    assert response["Cross-Origin-Opener-Policy"] == "same-origin"
+
+
+def test_files_of_strangers_run_nothing_at_all(client: Client, submit: Any) -> None:
+    response: Any = client.get(f"/gallery/{submit().pk}/image")
+    list(response.streaming_content)
+    assert response["Content-Security-Policy"] == "default-src 'none'; sandbox"
+
+
+def test_cookies_are_out_of_reach_of_scripts_and_other_sites(client: Client) -> None:
+    User.objects.create_user("ada", password="lovelace")
+    cookie = client.post("/login", {"username": "ada", "password": "lovelace"}).cookies["sessionid"]
+    assert (cookie["httponly"], cookie["samesite"]) == (True, "Lax")
+
+
+@pytest.mark.parametrize(
+    "form", ["/", "/gallery/change", "/login", "/account/", "/password/change", "/password/forgotten"]
+)
+def test_every_form_wants_its_token(form: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.create_superuser("root"))
+    assert client.post(form, {"action": "delete", "ids": "1"}).status_code == 403
