@@ -49,7 +49,7 @@ check: .venv/.dev
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
-	ENVIRONMENT=prod SECRET_KEY=$$($(BIN)/python -c "import secrets; print(secrets.token_urlsafe(50))") ALLOWED_HOSTS=example.org \
+	ENVIRONMENT=prod SECRET_KEY=$$($(BIN)/python -c "import secrets; print(secrets.token_urlsafe(50))") ALLOWED_HOSTS=example.org LIMITS_URL=redis:// \
 		$(BIN)/python manage.py check --deploy --fail-level WARNING
 
 # Needs uv. Every supported Python and platform in one file, with hashes.

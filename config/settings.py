@@ -7,6 +7,7 @@ import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
+from limits import RateLimitItem, parse_many
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -80,6 +81,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "config.middleware.MethodKeepingCommonMiddleware",
     "config.middleware.check_content_length",
+    "config.limits.RateLimitMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "config.middleware.AccessMiddleware",
@@ -105,6 +107,7 @@ TEMPLATES = [
         },
     }
 ]
+AUTHENTICATION_BACKENDS = ["config.limits.PasswordBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -203,6 +206,28 @@ STORAGES = {
     "staticfiles": {"BACKEND": STATICFILES_STORAGE_CLASS},
 }
 
+# --- Limits ----------------------------------------------------------------------------------------------------------
+
+
+def rates(notation: str) -> list[RateLimitItem]:
+    """Return the rates of "10/minute;50/hour"; of an empty text none."""
+    try:
+        return parse_many(notation) if notation.strip() else []
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{notation!r} is no rate; one is 10/minute, two are 10/minute;50/hour.") from error
+
+
+# For each user, token and address. In dev only guessing passwords is limited.
+RATES = {
+    "uploads": rates(env.str("RATE_UPLOADS", default="1200/minute" if IS_PROD else "")),
+    "reads": rates(env.str("RATE_READS", default="3000/minute" if IS_PROD else "")),
+    "parts": rates(env.str("RATE_PARTS", default="30000/minute" if IS_PROD else "")),
+    "writes": rates(env.str("RATE_WRITES", default="600/minute" if IS_PROD else "")),
+    "logins": rates(env.str("RATE_LOGINS", default="10/minute;50/hour")),
+}
+LIMITS_URL = env.str("LIMITS_URL", default="memory://")
+WEB_WORKERS = env.int("WEB_WORKERS", default=2)  # gunicorn's; a check wants to know
+
 # --- API -------------------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
@@ -245,6 +270,8 @@ CONTENT_SECURITY_POLICY = {
 # DRF's browsable API, Swagger UI and ReDoc style by attributes and elements; ReDoc searches in a worker that it writes.
 FRAMEWORK_CSP = {"style-src": ["'unsafe-inline'"], "worker-src": ["blob:"]}
 CSRF_FAILURE_VIEW = "config.errors.csrf_failure"
+# Only where a proxy sets X-Forwarded-Proto and -For itself: otherwise a client could claim HTTPS, or any address.
+TRUST_PROXY = env.bool("TRUST_PROXY", default=False)
 if IS_PROD:
     SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
     # A load balancer asks for these over plain HTTP, from inside.
@@ -254,8 +281,7 @@ if IS_PROD:
     SECURE_HSTS_PRELOAD = True
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
-    # Only where a proxy sets this header itself: otherwise a client could claim HTTPS.
-    if env.bool("TRUST_PROXY", default=False):
+    if TRUST_PROXY:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # --- Logs ------------------------------------------------------------------------------------------------------------

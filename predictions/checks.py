@@ -28,3 +28,18 @@ def worker_status_is_shared(**_: Any) -> list[CheckMessage]:
             id="predictions.W001",
         )
     ]
+
+
+@register(Tags.security, deploy=True)  # in dev, only guessing passwords is limited
+def limits_are_shared(**_: Any) -> list[CheckMessage]:
+    """Counted in memory, a limit holds in each web process for itself."""
+    if settings.LIMITS_URL != "memory://" or settings.WEB_WORKERS < 2 or not any(settings.RATES.values()):
+        return []
+    return [
+        checks.Warning(
+            f"Each of the {settings.WEB_WORKERS} web processes counts requests by itself: clients may send that many "
+            "times what the RATE_ settings say.",
+            hint="Set LIMITS_URL to a Redis, redis://host:6379/0, or WEB_WORKERS to 1.",
+            id="predictions.W002",
+        )
+    ]

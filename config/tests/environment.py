@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from predictions.models import ImagePrediction
 
 os.environ["TESTING"] = "1"
-for name in ("ENVIRONMENT", "DEBUG", "CACHE_URL"):
+for name in ("ENVIRONMENT", "DEBUG", "CACHE_URL", "LIMITS_URL"):
     os.environ.pop(name, None)
 # The xdist processes inherit the folder of the first; whoever made it removes it.
 if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -49,7 +49,10 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 @pytest.fixture(autouse=True)
 def _own_folders(settings: Any, tmp_path: Path) -> None:
-    """Give every test folders of its own."""
+    """Give every test folders of its own, and counts of requests that begin at none."""
+    from config import rates
+
+    rates.counter.cache_clear()
     settings.MEDIA_ROOT = tmp_path / "media"
     settings.MODELS_DIR = tmp_path / "models"
     settings.MEDIA_ROOT.mkdir()
@@ -123,6 +126,20 @@ def install(settings: Any, db: None) -> Callable[["Bundle"], "ModelVersion"]:
 def model(install: Callable[["Bundle"], "ModelVersion"], small_bundle: "Bundle") -> "ModelVersion":
     """The small model, installed and serving."""
     return install(small_bundle)
+
+
+@pytest.fixture
+def allow(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Set rates, allow(reads="3/hour"); without words, nothing else is limited. Time stands still."""
+    from limits import parse_many
+
+    monkeypatch.setattr("config.rates.time", lambda: 1_800_000_000.0)
+
+    def allow(**notations: str) -> None:
+        settings.RATES = {name: [] for name in settings.RATES}
+        settings.RATES |= {name: parse_many(notation) for name, notation in notations.items()}
+
+    return allow
 
 
 def image_bytes(format: str = "JPEG", mode: str = "RGB", size: tuple[int, int] = (120, 80), **options: Any) -> bytes:

@@ -1,5 +1,6 @@
 """manage.py check says at the start what would go wrong later."""
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
 
-from predictions.checks import storage_is_writable, worker_status_is_shared
+from config.tests.environment import ROOT
+from predictions.checks import limits_are_shared, storage_is_writable, worker_status_is_shared
 
 
 def test_all_is_well() -> None:
@@ -22,6 +24,26 @@ def test_an_unwritable_folder_is_an_error(settings: Any, tmp_path: Path) -> None
 def test_a_cache_that_is_not_shared_is_a_warning(settings: Any) -> None:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     assert [message.id for message in worker_status_is_shared()] == ["predictions.W001"]
+
+
+def test_limits_that_each_web_process_counts_by_itself_are_a_warning(settings: Any) -> None:
+    settings.LIMITS_URL, settings.WEB_WORKERS = "memory://", 3
+    [message] = limits_are_shared()
+    assert (message.id, "3 web processes" in message.msg) == ("predictions.W002", True)
+
+
+@pytest.mark.parametrize(
+    "fine", [{"LIMITS_URL": "redis://redis:6379/0"}, {"WEB_WORKERS": 1}, {"RATES": {"uploads": [], "reads": []}}]
+)
+def test_limits_that_hold_are_none(settings: Any, fine: dict[str, Any]) -> None:
+    for name, value in fine.items():
+        setattr(settings, name, value)
+    assert limits_are_shared() == []
+
+
+def test_the_check_knows_how_many_web_processes_there_are(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    monkeypatch.delenv("WEB_WORKERS", raising=False)
+    assert runpy.run_path(str(ROOT / "deploy" / "gunicorn.conf.py"))["workers"] == settings.WEB_WORKERS
 
 
 @pytest.mark.django_db
