@@ -227,6 +227,9 @@ RATES = {
 }
 LIMITS_URL = env.str("LIMITS_URL", default="memory://")
 WEB_WORKERS = env.int("WEB_WORKERS", default=2)  # gunicorn's; a check wants to know
+# Images that may wait before further ones are refused, and MB that the images of one user may have; 0: any number.
+QUEUE_LIMIT = env.int("QUEUE_LIMIT", default=10_000)
+QUOTA_MB = env.int("QUOTA_MB", default=0)
 
 # --- API -------------------------------------------------------------------------------------------------------------
 
@@ -247,6 +250,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Upload photos, read what MobileNetV2 sees in them, correct it.",
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "config.schema.add_limits"],
     "SERVE_PERMISSIONS": ["predictions.access.Access"],
     "COMPONENT_SPLIT_REQUEST": True,
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -26,8 +26,8 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from predictions import services
-from predictions.exceptions import InsufficientStorage, PreconditionFailed
+from predictions import idempotency, services
+from predictions.exceptions import REFUSALS, STATUS, PreconditionFailed
 from predictions.filters import PredictionFilter
 from predictions.models import Classification, Correction, ImagePrediction
 from predictions.pagination import LinkHeaderPagination
@@ -42,11 +42,15 @@ from predictions.serializers import (
     UploadResultSerializer,
     UploadSerializer,
 )
-from predictions.services import StorageFull
-from predictions.uploads import UploadRejected
 
 NOT_FOUND = {404: OpenApiResponse(DetailSerializer, description="Prediction not found")}
-REFUSED = {400: OpenApiResponse(DetailSerializer, description="Not an acceptable image; the sentence says why")}
+REFUSED = {
+    400: OpenApiResponse(DetailSerializer, description="Not an acceptable image; the sentence says why"),
+    410: OpenApiResponse(DetailSerializer, description="What was uploaded with this Idempotency-Key has been deleted"),
+    422: OpenApiResponse(DetailSerializer, description="The Idempotency-Key was used for another file"),
+    503: OpenApiResponse(DetailSerializer, description="Too many images wait; come back after Retry-After seconds"),
+    507: OpenApiResponse(DetailSerializer, description="No room for the file, on the server or in the user's quota"),
+}
 INVALID = {400: OpenApiResponse(OpenApiTypes.OBJECT, description="What is wrong, by field")}
 CHANGED = {412: OpenApiResponse(DetailSerializer, description="Somebody else changed it since the ETag was read")}
 HISTORY = PolymorphicProxySerializer(
@@ -57,6 +61,14 @@ HISTORY = PolymorphicProxySerializer(
 )
 RESULTS = {207: OpenApiResponse(UploadResultSerializer(many=True), description="To `files`: each file's own answer")}
 IF_MATCH = OpenApiParameter("If-Match", str, "header", description="The ETag of what you saw: 412 if it has changed.")
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    "header",
+    description="A name of your own for this upload, such as a UUID: sent again within 24 hours, with the same files, "
+    "it is answered with the images of the first time and `Idempotency-Replayed: true`; nothing is uploaded twice.",
+)
+REPLAYED = {"Idempotency-Replayed": "true"}
 BINARY = {"type": "string", "format": "binary"}
 UPLOAD = {
     "type": "object",
@@ -108,7 +120,11 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
             return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": shown["ETag"]})
         return shown
 
-    @extend_schema(request={"multipart/form-data": UPLOAD}, responses={201: PredictionSerializer, **RESULTS, **REFUSED})
+    @extend_schema(
+        request={"multipart/form-data": UPLOAD},
+        responses={201: PredictionSerializer, **RESULTS, **REFUSED},
+        parameters=[IDEMPOTENCY_KEY],
+    )
     def create(self, request: Request) -> Response:
         """Upload a photo. The answer comes at once; the labels follow at the address in Location.
 
@@ -116,10 +132,14 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
         """
         files = request.FILES.getlist("file"), request.FILES.getlist("files")
         if len(files[0]) == 1 and not files[1]:
-            prediction = services.submit(files[0][0], by=request.user)
-            return self._shown(prediction, status.HTTP_201_CREATED, Location=self._address(prediction))
+            prediction, replayed = idempotency.submit(request, files[0][0])
+            headers = {"Location": self._address(prediction), **(REPLAYED if replayed else {})}
+            return self._shown(prediction, status.HTTP_201_CREATED, **headers)
         if files[1] and not files[0]:
-            return Response([self._submit(file) for file in files[1]], status.HTTP_207_MULTI_STATUS)
+            results = [self._submit(file, position) for position, file in enumerate(files[1])]
+            replayed = any(replayed for _, replayed in results)
+            answers = [answer for answer, _ in results]
+            return Response(answers, status.HTTP_207_MULTI_STATUS, headers=REPLAYED if replayed else None)
         raise ParseError(
             f'Send one file in the multipart field "file"; there were {len(files[0])}. For several there is "files".'
         )
@@ -195,15 +215,14 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
         services.correct(rows, label, confidence, by=self.request.user, source=Correction.Source.API)
         return self._shown(self.get_object())
 
-    def _submit(self, file: UploadedFile[Any]) -> dict[str, Any]:
-        """Accept one file of several; return its own answer."""
+    def _submit(self, file: UploadedFile[Any], position: int) -> tuple[dict[str, Any], bool]:
+        """Accept one file of several; return its own answer, and whether its image was there before."""
         try:
-            prediction = services.submit(file, by=self.request.user)
-        except (UploadRejected, StorageFull) as error:
-            code = InsufficientStorage.status_code if isinstance(error, StorageFull) else status.HTTP_400_BAD_REQUEST
-            return {"filename": file.name, "status": code, "detail": str(error)}
+            prediction, replayed = idempotency.submit(self.request, file, position)
+        except REFUSALS as error:
+            return {"filename": file.name, "status": STATUS[type(error)], "detail": str(error)}, False
         shown = PredictionSerializer(prediction).data
-        return {"filename": prediction.filename, "status": status.HTTP_201_CREATED, "prediction": shown}
+        return {"filename": prediction.filename, "status": status.HTTP_201_CREATED, "prediction": shown}, replayed
 
     def _address(self, prediction: ImagePrediction) -> str:
         return reverse("prediction-detail", [prediction.pk], request=self.request)

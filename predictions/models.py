@@ -28,6 +28,8 @@ MAX_ATTEMPTS = 3
 # Images claimed at once: one SELECT and one UPDATE for eight. Claiming each alone costs a burst a fifth of its speed.
 BATCH = 8
 LABEL_LENGTH = 200
+KEY_LENGTH = 255
+KEY_LIFETIME = timedelta(hours=24)
 
 
 class Status(models.TextChoices):
@@ -106,7 +108,10 @@ class ImagePrediction(models.Model):
     width = models.PositiveIntegerField(help_text="Pixels, upright.")
     height = models.PositiveIntegerField(help_text="Pixels, upright.")
     size = models.PositiveBigIntegerField(help_text="Bytes.")
-    uploaded_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    # The index by_uploader serves it.
+    uploaded_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
@@ -141,6 +146,8 @@ class ImagePrediction(models.Model):
             models.Index(fields=["created_at", "id"], name="by_date"),
             # Whether an image is there already.
             models.Index(fields=["sha256"], name="by_sha256"),
+            # What a user stores is summed up from it alone.
+            models.Index(fields=["uploaded_by", "size"], name="by_uploader"),
             models.Index(fields=["corrected_at"], condition=Q(corrected_at__isnull=False), name="corrected"),
         ]
         constraints = [
@@ -303,3 +310,37 @@ class Reclassification(models.Model):
     def ids(self) -> list[int]:
         """Return the chosen images' ids, ascending."""
         return [pk for pk, _ in self.labels_before]
+
+
+class IdempotencyKeyQuerySet(models.QuerySet["IdempotencyKey"]):
+    """Clients' names for many uploads."""
+
+    def expired(self) -> IdempotencyKeyQuerySet:
+        """Return those by which nobody will ask again."""
+        return self.filter(created_at__lt=timezone.now() - KEY_LIFETIME)
+
+
+class IdempotencyKey(models.Model):
+    """A client's own name for an upload, by which it may ask for it twice and have it done once."""
+
+    # The indexes of the constraints below serve it.
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+", db_index=False)
+    key = models.CharField(max_length=KEY_LENGTH)
+    position = models.PositiveSmallIntegerField(help_text="Of the file in its request, from 0.")
+    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the file's name and content.")
+    prediction = models.ForeignKey(ImagePrediction, models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    objects = IdempotencyKeyQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "key", "position"], name="one_upload_per_user_and_key"),
+            # Null is unequal to null.
+            models.UniqueConstraint(
+                fields=["key", "position"], condition=Q(user=None), name="one_upload_per_key_of_nobody"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key}[{self.position}]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ from uuid import UUID, uuid4
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.files.uploadedfile import UploadedFile
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
-from predictions import queue, renditions, uploads
-from predictions.models import Correction, ImagePrediction, ImagePredictionQuerySet
+from predictions import admission, queue, renditions, uploads
+from predictions.admission import StorageFull
+from predictions.models import Correction, IdempotencyKey, ImagePrediction, ImagePredictionQuerySet
+from predictions.uploads import AcceptedImage
 
 logger = logging.getLogger(__name__)
 
@@ -25,16 +28,57 @@ CHUNK = 1000  # ids in one query: databases bound their number
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class StorageFull(Exception):
-    """The upload was fine, but there is no room for it. Nothing of it was kept."""
+class KeyReused(ValueError):
+    """A client's key belongs to another file."""
+
+
+class AlreadyDeleted(Exception):
+    """What was uploaded with this key has been deleted since; it is not uploaded again."""
 
 
 def submit(file: UploadedFile[Any], by: Person = None) -> ImagePrediction:
-    """Accept an upload: store the file, create its row, ring for a worker. Raises UploadRejected and StorageFull.
+    """Accept an upload: store the file, create its row, ring for a worker.
+
+    Raises UploadRejected, StorageFull, QuotaExceeded and QueueFull; nothing of the file is kept then.
+    """
+    admission.admit(file.size or 0, _known(by))
+    return _store(file, uploads.inspect(file), by)
+
+
+def submit_once(file: UploadedFile[Any], by: Person, key: str, position: int = 0) -> tuple[ImagePrediction, bool]:
+    """Accept an upload unless it was accepted before, by the same person under the same key.
+
+    Return its image, and whether it was there before. Raises what submit() does, KeyReused and AlreadyDeleted.
+    """
+    keys = IdempotencyKey.objects.filter(user=_known(by), key=key, position=position)
+    # What was accepted stays accepted, whoever is in the queue now.
+    if not keys.exists():
+        admission.admit(file.size or 0, _known(by))
+    accepted = uploads.inspect(file)
+    fingerprint = hashlib.sha256(f"{accepted.sha256} {accepted.filename}".encode()).hexdigest()
+    earlier = keys.first()
+    if earlier is None:
+        own = IdempotencyKey(user=_known(by), key=key, position=position, fingerprint=fingerprint)
+        try:
+            return _store(file, accepted, by, own), False
+        except IntegrityError:
+            # The same request, sent twice at the same moment: the other one was faster.
+            if (earlier := keys.first()) is None:
+                raise
+    if earlier.fingerprint != fingerprint:
+        raise KeyReused("This Idempotency-Key was used for another file; take a new key for each upload")
+    if earlier.prediction is None:
+        raise AlreadyDeleted("What was uploaded with this Idempotency-Key has been deleted since")
+    return earlier.prediction, True
+
+
+def _store(
+    file: UploadedFile[Any], accepted: AcceptedImage, by: Person, key: IdempotencyKey | None = None
+) -> ImagePrediction:
+    """Store the file, then its row, and with it its key; ring.
 
     The file is on the disk before the row is, and what fails in between takes it away again.
     """
-    accepted = uploads.inspect(file)
     prediction = ImagePrediction(
         filename=accepted.filename,
         sha256=accepted.sha256,
@@ -50,7 +94,11 @@ def submit(file: UploadedFile[Any], by: Person = None) -> ImagePrediction:
             raise StorageFull("There is no room for this file on the server") from error
         raise
     try:
-        prediction.save(force_insert=True)
+        with transaction.atomic():
+            prediction.save(force_insert=True)
+            if key:
+                key.prediction = prediction
+                key.save(force_insert=True)
     except BaseException:
         prediction.image_path.delete(save=False)
         raise
@@ -165,6 +213,7 @@ def _undo(corrections: QuerySet[Correction]) -> int:
 
 def recover_stale() -> None:
     """The sweep, which django-q2 runs every 30 s: put right what a dead worker or a lost bell left behind."""
+    IdempotencyKey.objects.expired().delete()
     returned, failed = ImagePrediction.objects.recover_stale()
     if returned or failed:
         logger.warning("Unfinished claims: %d images return to the queue, %d failed for good", returned, failed)

@@ -1,5 +1,6 @@
 """The HTML pages."""
 
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,15 +12,15 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from classifier.models import ModelVersion
-from predictions import charts, renditions, services
+from predictions import charts, idempotency, renditions, services
 from predictions.access import ACTIONS, ADD, may
+from predictions.admission import RETRY_SECONDS
 from predictions.dashboard import figures
+from predictions.exceptions import REFUSALS, STATUS
 from predictions.filters import PredictionFilter
 from predictions.forms import BulkForm
 from predictions.models import Correction, ImagePrediction
 from predictions.readiness import problems
-from predictions.services import StorageFull
-from predictions.uploads import UploadRejected
 
 PAGE_SIZE = 60
 SUGGESTIONS = 20
@@ -34,26 +35,30 @@ def upload(request: HttpRequest) -> HttpResponse:
     if not may(request.user, ADD):
         return redirect("gallery")
     accepted, refused = _submit_all(request)
-    nothing_sent = request.method == "POST" and not accepted and not refused
-    status = 400 if refused or nothing_sent else 200
+    busy = {file["status"] for file in refused} == {HTTPStatus.SERVICE_UNAVAILABLE}
     if request.headers.get("X-Requested-With") == "upload.js" and (accepted or refused):
         one = {"prediction": accepted[0] if accepted else None, "refused": refused[0] if refused else None}
-        response = render(request, "predictions/_card.html", one)
+        response = render(request, "predictions/_card.html", one, status=503 if busy else 200)
         response["X-Card"] = "yes"  # tells a card, of an accepted or a refused file, from an error's page
-        return response
-    if accepted and not refused:
+    elif accepted and not refused:
         return redirect(accepted[0]) if len(accepted) == 1 else redirect("gallery")
-    context = {"accepted": accepted, "refused": refused, "nothing_sent": nothing_sent, "problems": problems()}
-    return render(request, "predictions/upload.html", context, status=status)
+    else:
+        nothing_sent = request.method == "POST" and not refused
+        context = {"accepted": accepted, "refused": refused, "nothing_sent": nothing_sent, "problems": problems()}
+        status = 503 if busy else 400 if refused or nothing_sent else 200
+        response = render(request, "predictions/upload.html", context, status=status)
+    if busy:
+        response["Retry-After"] = str(RETRY_SECONDS)
+    return response
 
 
 def _submit_all(request: HttpRequest) -> tuple[list[ImagePrediction], list[dict[str, Any]]]:
     accepted, refused = [], []
-    for file in request.FILES.getlist("file"):
+    for position, file in enumerate(request.FILES.getlist("file")):
         try:
-            accepted.append(services.submit(file, by=request.user))
-        except (UploadRejected, StorageFull) as error:
-            refused.append({"name": file.name, "reason": str(error)})
+            accepted.append(idempotency.submit(request, file, position)[0])
+        except REFUSALS as error:
+            refused.append({"name": file.name, "reason": str(error), "status": STATUS[type(error)]})
     return accepted, refused
 
 

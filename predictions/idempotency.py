@@ -1,0 +1,37 @@
+"""Uploads that a client may repeat after a lost answer (draft-ietf-httpapi-idempotency-key-header-06)."""
+
+import re
+from typing import Any
+
+from django.core.files.uploadedfile import UploadedFile
+from django.http import HttpRequest
+from rest_framework.request import Request
+
+from predictions import services
+from predictions.models import KEY_LENGTH, ImagePrediction
+from predictions.uploads import UploadRejected
+
+# The draft has a quoted string; most clients send the bare one.
+KEY = re.compile(rf'"([ !#-\[\]-~]{{1,{KEY_LENGTH}}})"|([!#-~]{{1,{KEY_LENGTH}}})')
+
+
+def submit(request: HttpRequest | Request, file: UploadedFile[Any], position: int = 0) -> tuple[ImagePrediction, bool]:
+    """Accept the file at a position of a request, once; return its image, and whether that was there before.
+
+    Raises what services.submit_once() does.
+    """
+    key = key_of(request)
+    if key is None:
+        return services.submit(file, by=request.user), False
+    return services.submit_once(file, by=request.user, key=key, position=position)
+
+
+def key_of(request: HttpRequest | Request) -> str | None:
+    """Return the request's Idempotency-Key, None if it has none. Raises UploadRejected for one that cannot be kept."""
+    header = request.headers.get("Idempotency-Key")
+    if header is None:
+        return None
+    match = KEY.fullmatch(header.strip())
+    if match is None:
+        raise UploadRejected(f"The Idempotency-Key must have 1 to {KEY_LENGTH} printable characters of ASCII")
+    return match[1] or match[2]
