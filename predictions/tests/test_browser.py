@@ -4,7 +4,9 @@ import base64
 import re
 import uuid
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, FilePayload, Locator, Page, Request, Route, expect
@@ -19,6 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("service")]
 LABEL = re.compile(f"^({'|'.join(LABELS)})$")
 LONG_NAME = "a" * 60 + "_without_any_place_to_break_the_line_" + "z" * 60 + ".jpg"
 SCHEMES = ["light", "dark"]
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
 def names(count: int) -> list[str]:
@@ -164,14 +167,84 @@ class TestUpload:
         expect(card(page, "notes.txt").get_by_text("File must be an image")).to_be_visible()
         expect_classified(page, files)
 
-    def test_a_file_that_fails_on_its_way_says_so_and_the_rest_succeed(self, visitor: Visitor, page: Page) -> None:
+    def test_a_file_that_fails_again_and_again_says_so_and_the_rest_succeed(self, visitor: Visitor, page: Page) -> None:
         files = names(3)
+        failing: list[str | None] = []
+
+        def fail_the_first(route: Route) -> None:
+            key = route.request.headers.get("idempotency-key")
+            failing[:] = failing or [key]
+            route.abort("connectionreset") if key == failing[0] else route.continue_()
+
+        page.clock.install(time=NOON)
         page.goto("/")
-        page.route("**/", lambda route: route.abort("connectionreset"), times=1)
+        page.clock.pause_at(NOON + timedelta(minutes=1))  # each pause lasts until it has been seen
+        page.route("**/", fail_the_first)
         field(page, "Photos").set_input_files([payload(name) for name in files])
+        for seconds in (1, 2, 4, 8, 15):
+            expect(page.get_by_text(f"The connection was lost. Trying again in {seconds} s.")).to_be_visible()
+            page.clock.fast_forward(seconds * 1000)
+        page.clock.resume()
         expect(page.get_by_role("alert").filter(has_text="connection was lost")).to_have_count(1)
         expect(page.get_by_role("meter")).to_have_count(10)
         visitor.forgive("ERR_CONNECTION_RESET")
+
+    def test_a_photo_whose_answer_is_lost_is_sent_again_and_stored_once(
+        self, service: Service, visitor: Visitor, page: Page
+    ) -> None:
+        [name] = names(1)
+        page.goto("/")
+        session = page.context.new_cdp_session(page)
+        lost: list[str] = []
+
+        def lose_the_first(event: dict[str, Any]) -> None:
+            """The server has answered; the browser does not get to see it."""
+            way = {"requestId": event["requestId"]}
+            if lost:
+                session.send("Fetch.continueRequest", way)
+            else:
+                lost.append(event["requestId"])
+                session.send("Fetch.failRequest", {**way, "errorReason": "ConnectionReset"})
+
+        session.on("Fetch.requestPaused", lose_the_first)
+        session.send("Fetch.enable", {"patterns": [{"urlPattern": f"{service.url}/", "requestStage": "Response"}]})
+        field(page, "Photos").set_input_files([payload(name)])
+        expect_classified(page, [name])
+        assert len(lost) == 1
+        assert len(service.get(f"/predictions/?q={name}")) == 1
+        visitor.forgive("ERR_CONNECTION_RESET")
+
+    def test_what_the_server_has_no_time_for_is_sent_again_when_it_says(self, visitor: Visitor, page: Page) -> None:
+        files = names(5)
+        page.goto("/")
+        page.route("**/", lambda route: route.fulfill(status=429, headers={"Retry-After": "4"}), times=3)
+        field(page, "Photos").set_input_files([payload(name) for name in files])
+        expect(page.get_by_text("The server has too much to do. Trying again in 4 s.")).to_have_count(3)
+        expect_classified(page, files)
+        visitor.forgive("429")
+
+    def test_a_wait_that_is_too_long_is_said_at_once(self, visitor: Visitor, page: Page) -> None:
+        page.goto("/")
+        answer = {"status": 429, "headers": {"Retry-After": "3600"}, "json": {"detail": "Come back in an hour"}}
+        page.route("**/", lambda route: route.fulfill(**answer))
+        field(page, "Photos").set_input_files([payload("late.jpg")])
+        expect(card(page, "late.jpg")).to_contain_text("Come back in an hour")
+        visitor.forgive("429")
+
+    def test_photos_wait_for_a_full_queue_and_lose_nothing(
+        self, chromium: Browser, small_bundle: Bundle, tmp_path: Path
+    ) -> None:
+        files = names(5)
+        with Service(tmp_path, small_bundle, QUEUE_LIMIT="2") as service, Visitor(chromium, service.url) as visitor:
+            page = visitor.open("/")
+            with service.paused_workers():
+                field(page, "Photos").set_input_files([payload(name) for name in files])
+                expect(page.get_by_text("The server has too much to do.").first).to_be_visible()
+            expect(page.get_by_role("status").filter(has_text="5 of 5 sent")).to_be_visible(timeout=60_000)
+            expect_classified(page, files)
+            assert len(service.get("/predictions/")) == 5
+            visitor.forgive("503")
+            assert not visitor.troubles
 
     def test_a_hundred_photos_travel_a_few_at_a_time(self, page: Page) -> None:
         files = names(100)

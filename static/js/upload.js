@@ -3,6 +3,8 @@
 "use strict";
 
 const AT_ONCE = 3;
+const PAUSES = [1, 2, 4, 8, 15]; // seconds before a file whose connection was lost is sent again, each time
+const PATIENCE = 15 * 60; // seconds that a file waits in all when the server says that it has too much to do
 const form = document.getElementById("upload");
 const cards = document.getElementById("cards");
 const progress = document.getElementById("progress");
@@ -14,16 +16,25 @@ function add(files) {
     const item = document.createElement("li");
     const bar = document.createElement("progress");
     const name = document.createElement("p");
+    const note = document.createElement("p");
     name.textContent = file.name;
+    note.className = "quiet";
+    note.setAttribute("role", "status");
     bar.max = 1;
     bar.value = 0;
     bar.setAttribute("aria-label", `Sending ${file.name}`);
-    item.append(name, bar);
-    waiting.push({ file, item, bar });
+    item.append(name, bar, note);
+    waiting.push({ file, item, bar, note, key: newKey(), lost: 0, waited: 0 });
     cards.prepend(item);
     total += 1;
   }
   next();
+}
+
+// By its key the server knows a file that is sent again, though its answer was lost.
+function newKey() {
+  if (crypto.randomUUID) return crypto.randomUUID(); // not there on a plain http:// page of another machine
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function next() {
@@ -34,18 +45,30 @@ function next() {
   }
 }
 
-function send({ file, item, bar }) {
+function send(upload) {
+  const { file, item, bar, note } = upload;
   const request = new XMLHttpRequest();
   const body = new FormData();
   body.append("file", file);
   request.open("POST", form.action);
   request.setRequestHeader("X-Requested-With", "upload.js");
   request.setRequestHeader("Accept", "application/json"); // for errors; a card is HTML in any case
+  request.setRequestHeader("Idempotency-Key", upload.key);
   request.setRequestHeader("X-CSRFToken", form.elements.csrfmiddlewaretoken.value);
   request.upload.onprogress = (event) => {
     if (event.lengthComputable) bar.value = event.loaded / event.total;
   };
   request.onloadend = () => {
+    const again = pauseBefore(upload, request);
+    if (again) {
+      note.textContent = `${again.reason} Trying again in ${again.seconds} s.`;
+      setTimeout(() => {
+        note.textContent = "";
+        bar.value = 0;
+        send(upload); // in its place: the files behind it would fare no better
+      }, again.seconds * 1000);
+      return;
+    }
     const isCard = request.getResponseHeader("X-Card") === "yes";
     if (isCard) show(item, request.responseText);
     else refuse(item, file.name, reasonOf(request));
@@ -54,6 +77,18 @@ function send({ file, item, bar }) {
     next();
   };
   request.send(body);
+}
+
+// Whether a file is worth sending again, and when; nothing if its answer is the last word.
+function pauseBefore(upload, request) {
+  if (!request.status) {
+    const seconds = PAUSES[upload.lost++];
+    return seconds && { seconds, reason: "The connection was lost." };
+  }
+  if (request.status !== 429 && request.status !== 503) return null;
+  const seconds = Number(request.getResponseHeader("Retry-After"));
+  upload.waited += seconds;
+  return seconds && upload.waited <= PATIENCE ? { seconds, reason: "The server has too much to do." } : null;
 }
 
 function show(item, html) {
