@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-        ("predictions", "0003_classification"),
+        ("predictions", "0006_search_index"),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("predictions", "0006_search_index"),
+        ("predictions", "0007_limits"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
