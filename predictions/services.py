@@ -36,12 +36,14 @@ class AlreadyDeleted(Exception):
     """What was uploaded with this key has been deleted since; it is not uploaded again."""
 
 
-def submit(file: UploadedFile[Any], by: Person = None) -> ImagePrediction:
+def submit(file: UploadedFile[Any], by: Person = None, *, bounded: bool = True) -> ImagePrediction:
     """Accept an upload: store the file, create its row, ring for a worker.
 
-    Raises UploadRejected, StorageFull, QuotaExceeded and QueueFull; nothing of the file is kept then.
+    Raises UploadRejected, StorageFull, QuotaExceeded and QueueFull; nothing of the file is kept then. Whoever runs the
+    service imports without the bounds of queue and quota, which are for its users.
     """
-    admission.admit(file.size or 0, _known(by))
+    if bounded:
+        admission.admit(file.size or 0, _known(by))
     return _store(file, uploads.inspect(file), by)
 
 

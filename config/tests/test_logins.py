@@ -71,7 +71,7 @@ def test_an_open_session_is_not_touched(client: Client, allow: Any, ada: User, s
     log_in(client, "/login", "ada", "lovelace")
     log_in(Client(), "/login", "ada", "x")
     assert log_in(Client(), "/login", "ada", "lovelace").status_code == 429
-    assert client.get("/gallery/").status_code == 200
+    assert client.get("/account/").status_code == 200
 
 
 def test_what_is_refused_is_not_even_hashed(

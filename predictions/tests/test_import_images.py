@@ -12,6 +12,7 @@ from classifier.models import ModelVersion
 from config.tests.environment import image_bytes
 from config.tests.service import photo_variants
 from predictions import services, tasks
+from predictions.admission import StorageFull
 from predictions.models import Correction, ImagePrediction, Status
 from predictions.tests.commands import Console
 
@@ -226,7 +227,7 @@ def test_a_full_storage_ends_it_and_the_labels_so_far_are_kept(
     def submit(*arguments: Any) -> ImagePrediction:
         calls.append(arguments)
         if len(calls) == 2:
-            raise services.StorageFull
+            raise StorageFull
         return real(*arguments)
 
     monkeypatch.setattr(services, "submit", submit)
@@ -280,3 +281,13 @@ def test_progress_lines_come_while_it_lasts(
     lines = [line for line in console("import_images", tmp_path / "in").err.splitlines() if line]
     assert len(lines) == size + 1
     assert lines[-1].startswith(f"import: {size} of {size}")
+
+
+def test_the_bounds_of_users_are_not_those_of_who_runs_the_service(
+    console: Console, tmp_path: Path, settings: Any
+) -> None:
+    settings.QUEUE_LIMIT, settings.QUOTA_MB = 1, 0.000_001
+    User.objects.create_user("ada")
+    folder = write(tmp_path / "in", {f"{number}.jpg": content for number, content in enumerate(photo_variants(3))})
+    assert console("import_images", folder, "--by", "ada").code == 0
+    assert ImagePrediction.objects.count() == 3

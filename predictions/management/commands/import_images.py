@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from predictions.admission import StorageFull
 from predictions.bulk.waiting import Waiting
 from predictions.datasets.importing import Import
 from predictions.datasets.sources import find
@@ -18,7 +19,7 @@ from predictions.management.reporting import (
 )
 from predictions.models import ImagePrediction, Status
 from predictions.queue import live_workers
-from predictions.services import CHUNK, StorageFull
+from predictions.services import CHUNK
 
 POLL_SECONDS = 0.5
 
