@@ -70,9 +70,9 @@ INSTALLED_APPS = [
     "knox",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "django_q",
     "classifier",
-    "predictions",  # last: what its AppConfig freezes is then everything
+    "predictions",  # before django_q, whose command qcluster it replaces
+    "django_q",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

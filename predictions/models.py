@@ -77,8 +77,14 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         return [row for row in rows if row._claim().exists()]
 
     def recover_stale(self) -> tuple[int, int]:
-        """Return expired claims to the queue, or fail those that had MAX_ATTEMPTS; return how many of each."""
-        expired = self.filter(status=Status.PROCESSING, lease_expires_at__lt=timezone.now())
+        """Return expired claims to the queue, or fail those that had MAX_ATTEMPTS; return how many of each.
+
+        Leases that end later than any can were given before the clock was set back: they count as expired. Clocks of
+        several machines may differ by one lease.
+        """
+        now, lease = timezone.now(), timedelta(seconds=settings.LEASE_SECONDS)
+        ended = Q(lease_expires_at__lt=now) | Q(lease_expires_at__gt=now + 2 * lease)
+        expired = self.filter(ended, status=Status.PROCESSING)
         failed = expired.filter(attempts__gte=MAX_ATTEMPTS).update(
             status=Status.FAILED,
             lease_expires_at=None,

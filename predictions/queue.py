@@ -1,10 +1,12 @@
 """The queue is only a bell: it says that there may be work. The rows say what the work is."""
 
 import logging
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 from django_q.status import Stat
 from django_q.tasks import async_task
 
@@ -14,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 # A dotted name: the web process must not import what the worker runs.
 TASK = "predictions.tasks.classify_pending"
+CLOCKS_DIFFER = timedelta(seconds=20)  # those of several machines, at most
 
 
 def ring(times: int = 1) -> None:
@@ -48,10 +51,13 @@ def ring_at_worker_start(**_signal: Any) -> None:
 
 
 def live_workers() -> int:
-    """Return how many worker processes of all clusters reported in the last three seconds."""
+    """Return how many worker processes of all clusters reported in the last three seconds.
+
+    Reports from the future are from before the clock was set back: the cache would keep them until it is then again.
+    """
     # Asked for the first time after a cluster's end, django-q2 1.11 skips the cluster listed behind it.
     stats = Stat.get_all() or Stat.get_all()
-    return sum(len(stat.workers) for stat in stats)
+    return sum(len(stat.workers) for stat in stats if stat.timestamp < timezone.now() + CLOCKS_DIFFER)
 
 
 def _ring() -> None:

@@ -214,7 +214,7 @@ def _undo(corrections: QuerySet[Correction]) -> int:
 
 
 def recover_stale() -> None:
-    """The sweep, which django-q2 runs every 30 s: put right what a dead worker or a lost bell left behind."""
+    """The sweep, which every cluster runs: put right what a dead worker or a lost bell left behind."""
     IdempotencyKey.objects.expired().delete()
     returned, failed = ImagePrediction.objects.recover_stale()
     if returned or failed:

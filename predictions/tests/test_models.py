@@ -61,6 +61,14 @@ def test_what_was_tried_before_is_tried_alone(submit: Submit) -> None:
     assert [row.pk for row in ImagePrediction.objects.claim()] == ids[1:2]
 
 
+def test_claims_from_before_the_clock_was_set_back_expire(submit: Submit) -> None:
+    submit()
+    claim_one()
+    assert ImagePrediction.objects.recover_stale() == (0, 0)
+    ImagePrediction.objects.update(lease_expires_at=timezone.now() + timedelta(hours=1))
+    assert ImagePrediction.objects.recover_stale() == (1, 0)
+
+
 def test_finishing_records_the_answer(submit: Submit, model: ModelVersion) -> None:
     submit()
     prediction = claim_one()

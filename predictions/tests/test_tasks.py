@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
-from django_q.models import Schedule
 
 from classifier.models import ModelVersion
 from config.tests.environment import LABELS, image_bytes
@@ -150,10 +149,3 @@ def test_an_image_deleted_meanwhile_is_no_fault(
     ImagePrediction.objects.filter(pk=prediction.pk).delete()
     tasks.classify(claimed, load(model.path, model.digest), model)
     assert "came too late" in caplog.text
-
-
-def test_the_sweep_is_scheduled() -> None:
-    schedule = Schedule.objects.get()
-    assert (schedule.func, schedule.cron) == ("predictions.services.recover_stale", "* * * * * */15")
-    upcoming = schedule.calculate_next_run() - timezone.now()
-    assert timedelta() < upcoming <= timedelta(seconds=15)

@@ -1,0 +1,115 @@
+"""What django-q2's processes share survives the death of whoever holds it: real processes, real signals."""
+
+import multiprocessing
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django_q.models import Schedule
+
+from predictions import cluster
+from predictions.cluster import Flag, ProcessLock, Queue, shared_value
+
+fork = multiprocessing.get_context("fork")
+
+
+def kill_while(target: Any, *arguments: Any) -> None:
+    """Kill a process in the middle of target(*arguments)."""
+    process = fork.Process(target=target, args=arguments)
+    process.start()
+    time.sleep(0.2)
+    assert process.pid
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+
+def hold(lock: Any) -> None:
+    lock.acquire()
+    time.sleep(60)
+
+
+def answer(questions: Any, answers: Any) -> None:
+    answers.put(questions.get() + 1)
+    answers.close()
+    answers.join_thread()
+
+
+def test_a_reader_killed_while_it_waits_leaves_the_queue_to_the_others() -> None:
+    questions, answers = Queue(), Queue()
+    kill_while(questions.get)
+    process = fork.Process(target=answer, args=(questions, answers))
+    process.start()
+    questions.put(1)
+    assert answers.get(timeout=30) == 2
+    process.join(30)
+    assert (questions.qsize(), answers.qsize()) == (0, 0)
+
+
+def test_a_value_locked_by_the_dead_can_be_read() -> None:
+    value = shared_value("f", -1)
+    kill_while(hold, value.get_lock())
+    with value.get_lock():
+        value.value = 3
+    assert value.value == 3
+
+
+def test_a_lock_excludes_other_processes_until_it_was_given_back_as_often_as_taken() -> None:
+    lock, entered = ProcessLock(), Flag()
+
+    def enter() -> None:
+        with lock:
+            entered.set()
+
+    with lock:
+        with lock:
+            process = fork.Process(target=enter)
+            process.start()
+        assert not entered.wait(0.3)
+    process.join(30)
+    assert entered.is_set()
+
+
+def test_a_flag_is_seen_by_every_process() -> None:
+    flag = Flag()
+    assert not flag.wait(0.01)
+    process = fork.Process(target=flag.set)
+    process.start()
+    assert flag.wait(30)
+    process.join()
+
+
+class Guard:
+    """Stands for a sentinel that lives for so many sweeps."""
+
+    def __init__(self, sweeps: int) -> None:
+        self.sweeps = sweeps
+
+    def is_alive(self) -> bool:
+        self.sweeps -= 1
+        return self.sweeps >= 0
+
+    def join(self, seconds: float) -> None:
+        assert seconds == cluster.SWEEP_SECONDS
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sweep_that_fails_does_not_end_the_sweeping(caplog: pytest.LogCaptureFixture) -> None:
+    failures: list[str] = []
+
+    def away_once(execute: Any, sql: str, *arguments: Any) -> Any:
+        if not failures:
+            failures.append(sql)
+            raise OperationalError("away")
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(away_once):
+        cluster.keep_sweeping(Guard(2))  # type: ignore[arg-type]
+    assert caplog.text.count("The sweep failed") == 1
+
+
+@pytest.mark.django_db
+def test_nothing_depends_on_django_q2s_schedules() -> None:
+    assert not Schedule.objects.exists()
