@@ -186,8 +186,11 @@ if MAX_REQUEST_MB <= MAX_UPLOAD_MB:
 FILE_UPLOAD_HANDLERS = [
     "predictions.uploads.SizeLimitHandler",
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
-    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+    "predictions.uploads.DiskHandler",
 ]
+# Files while they are received; what a killed process leaves there, manage.py check_storage finds.
+FILE_UPLOAD_TEMP_DIR = DATA_DIR / "uploads"
+FILE_UPLOAD_TEMP_DIR.mkdir(exist_ok=True)
 MEDIA_ROOT = DATA_DIR / "media"
 MODELS_DIR = DATA_DIR / "models"
 STATIC_URL = "static/"

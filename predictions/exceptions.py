@@ -12,7 +12,8 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from predictions.admission import RETRY_SECONDS, QueueFull, QuotaExceeded, StorageFull
-from predictions.services import AlreadyDeleted, KeyReused
+from predictions.services import NO_ROOM, AlreadyDeleted, KeyReused
+from predictions.storage import is_disk_full
 from predictions.uploads import UploadRejected
 
 # Why an upload was refused, and what that is in HTTP. 507 for a quota is what WebDAV has (RFC 4331, section 6); 413
@@ -41,7 +42,7 @@ class InsufficientStorage(APIException):
     """507 (RFC 4918): the request was fine, the server has no room."""
 
     status_code = status.HTTP_507_INSUFFICIENT_STORAGE
-    default_detail = "There is no room for this file on the server"
+    default_detail = NO_ROOM
 
 
 class DatabaseAway(APIException):
@@ -66,5 +67,5 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     elif isinstance(error, RequestDataTooBig | TooManyFieldsSent | TooManyFilesSent | RecursionError):
         error = ParseError("The request has too many or too large fields")
     elif isinstance(error, OperationalError):
-        error = InsufficientStorage() if "full" in str(error) else DatabaseAway()
+        error = InsufficientStorage() if is_disk_full(error) else DatabaseAway()
     return drf_exception_handler(error, context)

@@ -1,6 +1,7 @@
 """Would an upload be accepted and classified now? Each check says "ok", or what is wrong and what to do."""
 
 import os
+import shutil
 from collections.abc import Callable
 
 from django.conf import settings
@@ -10,6 +11,7 @@ from classifier.bundle import Bundle, BundleError
 from classifier.models import ModelVersion
 from predictions.models import ImagePrediction
 from predictions.queue import live_workers
+from predictions.uploads import MEGABYTE
 
 
 def check_database() -> str:
@@ -23,9 +25,13 @@ def check_database() -> str:
 
 
 def check_storage() -> str:
-    """See whether files can be written."""
+    """See whether files can be written, and the largest one has room."""
     folder = settings.MEDIA_ROOT if settings.MEDIA_ROOT.exists() else settings.DATA_DIR
-    return "ok" if os.access(folder, os.W_OK) else "The media folder cannot be written to"
+    if not os.access(folder, os.W_OK):
+        return "The media folder cannot be written to"
+    if shutil.disk_usage(folder).free < settings.MAX_UPLOAD_MB * MEGABYTE:
+        return "The disk with the media folder is full: make room. Uploads are refused until then"
+    return "ok"
 
 
 def check_model() -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from classifier.images import NotAnImage, open_image, taken_at
 from predictions.models import ImagePrediction, Status
+from predictions.storage import is_disk_full
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +53,18 @@ def make(prediction: ImagePrediction, image: Image.Image | None = None) -> bool:
     """Make the renditions of an image, from its pixels if they are at hand; return False if it has some.
 
     It is marked before: an image that kills the worker then has no thumbnail, instead of killing one worker after the
-    other; pages show the original in its place.
+    other; pages show the original in its place. On a full disk nothing is made either, but again when there is room.
     """
-    if not ImagePrediction.objects.filter(pk=prediction.pk, rendered_at=None).update(rendered_at=timezone.now()):
+    row = ImagePrediction.objects.filter(pk=prediction.pk)
+    if not row.filter(rendered_at=None).update(rendered_at=timezone.now()):
         return False
     try:
         _write(prediction, image or read(prediction))
     except (NotAnImage, OSError) as error:
         logger.warning("Prediction %s: no thumbnail: %s", prediction.pk, error)
+        if is_disk_full(error):
+            row.update(rendered_at=None)
+            return False
     return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 from collections.abc import Mapping
@@ -12,20 +11,21 @@ from uuid import UUID, uuid4
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.files.uploadedfile import UploadedFile
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from predictions import admission, queue, renditions, uploads
 from predictions.admission import StorageFull
 from predictions.models import Correction, IdempotencyKey, ImagePrediction, ImagePredictionQuerySet
+from predictions.storage import is_disk_full
 from predictions.uploads import AcceptedImage
 
 logger = logging.getLogger(__name__)
 
 Person = User | AnonymousUser | None
 CHUNK = 1000  # ids in one query: databases bound their number
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_ROOM = "There is no room for this file on the server"
 
 
 class KeyReused(ValueError):
@@ -44,7 +44,7 @@ def submit(file: UploadedFile[Any], by: Person = None, *, bounded: bool = True) 
     """
     if bounded:
         admission.admit(file.size or 0, _known(by))
-    return _store(file, uploads.inspect(file), by)
+    return _store(file, _inspect(file), by)
 
 
 def submit_once(file: UploadedFile[Any], by: Person, key: str, position: int = 0) -> tuple[ImagePrediction, bool]:
@@ -56,7 +56,7 @@ def submit_once(file: UploadedFile[Any], by: Person, key: str, position: int = 0
     # What was accepted stays accepted, whoever is in the queue now.
     if not keys.exists():
         admission.admit(file.size or 0, _known(by))
-    accepted = uploads.inspect(file)
+    accepted = _inspect(file)
     fingerprint = hashlib.sha256(f"{accepted.sha256} {accepted.filename}".encode()).hexdigest()
     earlier = keys.first()
     if earlier is None:
@@ -74,6 +74,13 @@ def submit_once(file: UploadedFile[Any], by: Person, key: str, position: int = 0
     return earlier.prediction, True
 
 
+def _inspect(file: UploadedFile[Any]) -> AcceptedImage:
+    """Judge a file; what found no room while it was received cannot be judged."""
+    if isinstance(file, uploads.FileWithoutRoom):
+        raise StorageFull(NO_ROOM)
+    return uploads.inspect(file)
+
+
 def _store(
     file: UploadedFile[Any], accepted: AcceptedImage, by: Person, key: IdempotencyKey | None = None
 ) -> ImagePrediction:
@@ -81,6 +88,8 @@ def _store(
 
     The file is on the disk before the row is, and what fails in between takes it away again.
     """
+    with connection.cursor():  # without a database, no file is written
+        pass
     prediction = ImagePrediction(
         filename=accepted.filename,
         sha256=accepted.sha256,
@@ -91,21 +100,36 @@ def _store(
     )
     try:
         prediction.image_path.save(f"upload.{accepted.extension}", file, save=False)
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            raise StorageFull("There is no room for this file on the server") from error
-        raise
-    try:
-        with transaction.atomic():
-            prediction.save(force_insert=True)
-            if key:
-                key.prediction = prediction
-                key.save(force_insert=True)
-    except BaseException:
-        prediction.image_path.delete(save=False)
+        try:
+            with transaction.atomic():
+                prediction.save(force_insert=True)
+                if key:
+                    key.prediction = prediction
+                    key.save(force_insert=True)
+        except BaseException:
+            _withdraw(prediction)
+            raise
+    except (OSError, DatabaseError) as error:
+        if is_disk_full(error):
+            raise StorageFull(NO_ROOM) from error
         raise
     queue.ring_for(prediction)
     return prediction
+
+
+def _withdraw(prediction: ImagePrediction) -> None:
+    """Take the file of a row that could not be written away again, if it is certain that there is no such row.
+
+    A database that is restarted may have written it, and only the answer was lost. What stays without a row then,
+    manage.py check_storage finds.
+    """
+    try:
+        written = ImagePrediction.objects.filter(image_path=prediction.image_path.name).exists()
+    except DatabaseError:
+        logger.warning("%s stays: whether it has a row is not known", prediction.image_path.name)
+        return
+    if not written:
+        prediction.image_path.delete(save=False)
 
 
 @dataclass(frozen=True)

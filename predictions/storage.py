@@ -1,10 +1,22 @@
 """Where uploaded files are kept on this machine's disk."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 from django.core.files.storage import FileSystemStorage
+from django.db import OperationalError
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_ROOM_IN_DATABASE = ("disk is full", "No space left on device")  # SQLite's words, and PostgreSQL's
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell a full disk, under the files or the database, from other errors of theirs."""
+    if isinstance(error, OperationalError):
+        return any(words in str(error) for words in NO_ROOM_IN_DATABASE)
+    return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
 class DurableFileSystemStorage(FileSystemStorage):

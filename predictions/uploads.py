@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import IO, Any, cast
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
-from django.core.files.uploadhandler import FileUploadHandler
+from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
 
 from classifier.images import EXTENSIONS, NotAnImage, count_scans, open_image, upright_size
+from predictions.storage import is_disk_full
 
 MEGABYTE = 1_000_000
 NAME_LENGTH = 255
@@ -52,6 +55,39 @@ class SizeLimitHandler(FileUploadHandler):
         if self.received <= largest():
             return None
         return UploadedFile(BytesIO(), self.file_name, self.content_type, self.received)
+
+
+class FileWithoutRoom(UploadedFile[Any]):
+    """A file whose content found no room while it was received."""
+
+
+class DiskHandler(TemporaryFileUploadHandler):
+    """Receives what is too large for the memory on the disk. When that is full it reads on, and keeps nothing."""
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        self.full = False
+        vars(self).pop("file", None)  # the request's file before this one
+        self._unless_full(super().new_file, *args, **kwargs)
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        self._unless_full(super().receive_data_chunk, raw_data, start)
+
+    def file_complete(self, file_size: int) -> UploadedFile[Any] | None:
+        complete = self._unless_full(super().file_complete, file_size)  # it flushes what is still in memory
+        return FileWithoutRoom(BytesIO(), self.file_name, self.content_type, file_size) if self.full else complete
+
+    def _unless_full(self, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self.full:
+            return None
+        try:
+            return step(*args, **kwargs)
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            self.full = True
+            with suppress(OSError):  # it cannot write its last bytes either, but is gone
+                self.upload_interrupted()
+            return None
 
 
 def inspect(file: UploadedFile[Any]) -> AcceptedImage:

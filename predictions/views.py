@@ -45,7 +45,7 @@ def upload(request: HttpRequest) -> HttpResponse:
     else:
         nothing_sent = request.method == "POST" and not refused
         context = {"accepted": accepted, "refused": refused, "nothing_sent": nothing_sent, "problems": problems()}
-        status = 503 if busy else 400 if refused or nothing_sent else 200
+        status = max((file["status"] for file in refused), default=400 if nothing_sent else 200)
         response = render(request, "predictions/upload.html", context, status=status)
     if busy:
         response["Retry-After"] = str(RETRY_SECONDS)

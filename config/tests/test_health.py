@@ -1,5 +1,6 @@
 """/ping as the tutorial's; /livez and /readyz for load balancers and people."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,14 @@ def test_readyz_sees_workers_while_they_report(client: Client, model: ModelVersi
     sentinel.status, sentinel.tob = (lambda: "Idle"), None
     sentinel.monitor = sentinel.pusher = None
     sentinel.pool, sentinel.result_queue, sentinel.task_queue = [type("P", (), {"pid": 3})()], *_empty_queues()
-    Stat(sentinel).save()
+    report = Stat(sentinel)
+    report.save()
     response = client.get("/readyz")
     assert response.status_code == 200, response.json()
+    # The clock is set back: the cache would keep this report for an hour.
+    report.timestamp += timedelta(hours=1)
+    report.save()
+    assert "No worker" in client.get("/readyz").json()["checks"]["worker"]
     cache.clear()
 
 
@@ -74,6 +80,12 @@ def test_readyz_says_that_the_database_is_away(client: Client, monkeypatch: pyte
         checks = client.get("/readyz").json()["checks"]
     assert checks["database"] == "The database does not answer: OperationalError"
     assert checks["model"].startswith("Unknown")
+
+
+@pytest.mark.django_db
+def test_readyz_says_that_the_disk_is_full(client: Client, settings: Any) -> None:
+    settings.MAX_UPLOAD_MB = 10**12
+    assert "full: make room" in client.get("/readyz").json()["checks"]["storage"]
 
 
 @pytest.mark.django_db

@@ -1,5 +1,6 @@
 """Files as people look at them: upright, small, cached, and unable to run anything."""
 
+import errno
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +16,7 @@ from classifier.models import ModelVersion
 from config.tests.environment import image_bytes
 from predictions import renditions, services, tasks
 from predictions.models import ImagePrediction
+from predictions.storage import DurableFileSystemStorage
 
 pytestmark = pytest.mark.django_db
 Submit = Callable[..., ImagePrediction]
@@ -47,6 +49,21 @@ def test_workers_make_thumbnails(submit: Submit, model: ModelVersion, client: Cl
     response = client.get(f"/gallery/{prediction.pk}/thumbnail")
     assert response["Content-Type"] == "image/webp"
     assert body(response)[:4] == b"RIFF"
+
+
+def test_a_thumbnail_without_room_is_made_once_there_is_room(
+    submit: Submit, model: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    prediction = submit()
+    with monkeypatch.context() as patch:
+        patch.setattr(DurableFileSystemStorage, "_save", full)
+        tasks.classify_pending()
+    assert not default_storage.exists(renditions.name_of(prediction, renditions.THUMBNAIL))
+    tasks.classify_pending()
+    assert open_rendition(prediction, renditions.THUMBNAIL).size == (120, 80)
 
 
 @pytest.mark.parametrize("format", ["HEIF", "TIFF", "BMP"])

@@ -43,15 +43,63 @@ def test_a_full_disk_refuses_the_upload_and_keeps_nothing(client: Any, upload: A
     assert client.post("/predictions/", {"file": upload()}).status_code == 201
 
 
-def test_a_row_that_cannot_be_written_leaves_no_file(upload: Any, settings: Any) -> None:
+def test_a_full_disk_refuses_what_it_cannot_even_receive(client: Any, upload: Any, settings: Any) -> None:
+    content = image_bytes("BMP", size=(1200, 1000))
+    for path, answer in (("/predictions/", "There is no room"), ("/", "There is no room")):
+        with files_of_at_most(1_000_000):
+            response = client.post(path, {"file": upload("large.bmp", content)})
+        assert response.status_code == 507
+        assert answer in response.content.decode()
+    assert not files(settings)
+    assert not list(Path(settings.FILE_UPLOAD_TEMP_DIR).iterdir())
+    assert client.post("/predictions/", {"file": upload("large.bmp", content)}).status_code == 201
+
+
+def test_what_was_received_before_the_disk_was_full_is_accepted(client: Any, upload: Any, settings: Any) -> None:
+    medium, large = upload("m.bmp", image_bytes("BMP", size=(1000, 900))), image_bytes("BMP", size=(1600, 1200))
+    with files_of_at_most(3_000_000):
+        response = client.post("/", {"file": [medium, upload("l.bmp", large)]})
+    assert response.status_code == 507
+    assert ImagePrediction.objects.get().filename == "m.bmp"
+
+
+@pytest.mark.parametrize("words", ["database or disk is full", 'could not extend file "x": No space left on device'])
+@pytest.mark.django_db(transaction=True)
+def test_a_row_without_room_leaves_no_file(client: Any, upload: Any, settings: Any, words: str) -> None:
     def full(execute: Any, sql: str, *arguments: Any) -> Any:
         if sql.startswith("INSERT"):
-            raise OperationalError("database or disk is full")
+            raise OperationalError(words)
         return execute(sql, *arguments)
 
-    with connection.execute_wrapper(full), pytest.raises(OperationalError):
-        services.submit(upload())
+    with connection.execute_wrapper(full):
+        for path in ("/predictions/", "/"):
+            assert client.post(path, {"file": upload()}).status_code == 507
     assert not files(settings)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_file_stays_if_only_the_answer_about_its_row_was_lost(client: Any, upload: Any, settings: Any) -> None:
+    """A server that is restarted can have written the row, and no longer say so."""
+
+    def mute(execute: Any, sql: str, *arguments: Any) -> Any:
+        result = execute(sql, *arguments)
+        if sql.startswith("INSERT"):
+            raise OperationalError("server closed the connection unexpectedly")
+        return result
+
+    with connection.execute_wrapper(mute):
+        assert client.post("/predictions/", {"file": upload()}).status_code == 503
+    assert Path(ImagePrediction.objects.get().image_path.path) in files(settings)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_file_stays_while_nobody_can_tell_whether_it_has_a_row(upload: Any, settings: Any) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("connection refused")
+
+    with connection.execute_wrapper(away), pytest.raises(OperationalError):
+        services.submit(upload())
+    assert len(files(settings)) == 1
 
 
 def test_a_storage_that_fails_otherwise_is_an_error_and_not_a_full_disk(
