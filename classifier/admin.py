@@ -12,7 +12,7 @@ from classifier.models import ModelVersion
 class ModelVersionAdmin(admin.ModelAdmin[ModelVersion]):
     """Read only: a row without its bundle, or a bundle without its row, would help nobody."""
 
-    list_display = ("name", "backbone", "serving", "installed_at")
+    list_display = ("name", "backbone", "serving", "served_at", "installed_at")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

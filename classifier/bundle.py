@@ -77,6 +77,14 @@ class Bundle:
         return list(json.loads((self.path / LABELS).read_bytes()))
 
 
+def read_as_installed(path: Path, digest: str) -> Bundle:
+    """Read the manifest at `path`. Raises BundleError if it is not the one with that digest."""
+    bundle = Bundle.read(path)
+    if bundle.digest != digest:
+        raise BundleError(f"{path} is not the bundle that was installed there: its digest differs")
+    return bundle
+
+
 def write(path: Path, model: bytes, labels: list[str], preprocessing: Preprocessing, about: dict[str, Any]) -> Bundle:
     """Write a bundle into the existing folder `path`, every file flushed to the disk, and read it back.
 

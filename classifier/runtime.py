@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
-from classifier.bundle import MODEL, Bundle, BundleError
+from classifier.bundle import MODEL, Bundle, BundleError, read_as_installed
 from classifier.preprocessing import load_pixels
 
 TOP = 5
@@ -83,7 +83,4 @@ def load(path: Path, digest: str) -> Classifier:
 
     Raises BundleError when the folder does not hold the bundle with that digest, undamaged.
     """
-    bundle = Bundle.read(path)
-    if bundle.digest != digest:
-        raise BundleError(f"{path} is not the bundle that was installed there: its digest differs")
-    return Classifier(bundle)
+    return Classifier(read_as_installed(path, digest))

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from classifier.bundle import Bundle, BundleError
 from classifier.models import ModelVersion
 from predictions.models import ImagePrediction
 from predictions.queue import live_workers
@@ -35,18 +34,19 @@ def check_storage() -> str:
 
 
 def check_model() -> str:
-    """See whether the serving model is installed, and its manifest the registered one."""
+    """See whether the serving model is installed and undamaged; if not, which one stands in for it."""
     try:
         version = ModelVersion.objects.serving()
         if version is None:
             return "No model is installed: run manage.py install_model. Uploads wait until then"
-        if Bundle.read(version.path).digest != version.digest:
-            return f"The files of {version} are not those that were installed: run manage.py install_model"
-    except BundleError:
-        return f"The files of {version} are missing or damaged: run manage.py install_model"
+        if not version.is_damaged():
+            return "ok"
+        stand_in = ModelVersion.objects.stand_in()
     except DatabaseError:
         return "Unknown while the database does not answer"
-    return "ok"
+    meanwhile = f"{stand_in} classifies until then" if stand_in else "Uploads wait until then"
+    trouble = f"The files of {version} are missing, damaged or not those that were installed"
+    return f"{trouble}: run manage.py install_model. {meanwhile}"
 
 
 def check_worker() -> str:

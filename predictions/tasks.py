@@ -62,19 +62,21 @@ def drain(go_on: Callable[[], bool]) -> None:
 
 
 def load_serving() -> "tuple[Classifier, ModelVersion] | None":
-    """Return the model that serves, loaded; None if there is none or it is damaged, which the log says."""
+    """Return the model that serves, loaded, or if it is damaged the one that served before; None if none is whole.
+
+    What this process has loaded was whole then, and stays in use. Damaged files are looked at again at every bell, so
+    that a repaired model serves without a restart.
+    """
     from classifier.runtime import load  # native code, loaded after django-q2 has forked
 
-    version = ModelVersion.objects.serving()
-    if version is None:
-        waiting = ImagePrediction.objects.pending().count()
-        logger.warning("No model is installed: %d images wait. Run manage.py install_model", waiting)
-        return None
-    try:
-        return load(version.path, version.digest), version
-    except BundleError as error:
-        logger.error("The model cannot be used, images wait: %s", error)
-        return None
+    for version in ModelVersion.objects.by_preference():
+        try:
+            return load(version.path, version.digest), version
+        except BundleError as error:
+            logger.error("%s is refused: %s", version, error)
+    waiting = ImagePrediction.objects.pending().count()
+    logger.warning("No model is installed, or none is whole: %d images wait. Run manage.py install_model", waiting)
+    return None
 
 
 @dataclass(frozen=True)

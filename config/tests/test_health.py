@@ -37,8 +37,13 @@ def test_readyz_names_everything_that_is_missing(client: Client, settings: Any) 
 @pytest.mark.django_db
 def test_readyz_sees_a_damaged_model(client: Client, model: ModelVersion) -> None:
     assert client.get("/readyz").json()["checks"]["model"] == "ok"
-    (model.path / "bundle.json").write_text("{}")
-    assert "damaged" in client.get("/readyz").json()["checks"]["model"]
+    with (model.path / "model.tflite").open("r+b") as file:
+        file.write(b"damage")
+    answer = client.get("/readyz").json()["checks"]["model"]
+    assert "damaged" in answer
+    assert "Uploads wait" in answer
+    (model.path / "bundle.json").unlink()
+    assert "missing" in client.get("/readyz").json()["checks"]["model"]
 
 
 @pytest.mark.django_db

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from classifier import bundle as bundles
+from classifier.bundle import Bundle
 from classifier.models import ModelVersion
+from classifier.runtime import load
 from config.tests.environment import LABELS, image_bytes
 from predictions import queue, services, tasks
 from predictions.models import MAX_ATTEMPTS, ImagePrediction, Status
@@ -46,7 +49,7 @@ def test_without_a_model_images_wait(submit: Submit, caplog: pytest.LogCaptureFi
     submit()
     tasks.classify_pending()
     assert ImagePrediction.objects.get().status == Status.PENDING
-    assert "No model is installed: 1 images wait" in caplog.text
+    assert "none is whole: 1 images wait" in caplog.text
 
 
 def test_with_a_damaged_model_images_wait(
@@ -57,6 +60,43 @@ def test_with_a_damaged_model_images_wait(
     tasks.classify_pending()
     assert ImagePrediction.objects.get().status == Status.PENDING
     assert "labels.json is damaged" in caplog.text
+
+
+def test_the_version_that_served_last_stands_in_for_a_damaged_one_until_it_is_repaired(
+    submit: Submit, small_bundle: Bundle, install: Callable[[Bundle], ModelVersion], tmp_path: Path
+) -> None:
+    """Loading keeps one model per process; each of these is another one, so that nothing is left in memory."""
+    oldest, previous, serving = (install(variant(small_bundle, tmp_path, labels)) for labels in ("abc", "def", "ghi"))
+    label_file = serving.path / "labels.json"
+    whole = label_file.read_bytes()
+
+    def answered_by() -> ModelVersion | None:
+        pk = submit().pk
+        tasks.classify_pending()
+        return ImagePrediction.objects.get(pk=pk).model_version
+
+    label_file.write_text("[]")
+    assert answered_by() == previous
+    assert ModelVersion.objects.serving() == serving
+    assert ModelVersion.objects.stand_in() == previous
+    (previous.path / "model.tflite").unlink()
+    assert answered_by() == previous  # from memory
+    load.cache_clear()
+    assert answered_by() == oldest
+    label_file.write_bytes(whole)
+    assert answered_by() == serving
+    label_file.write_text("[]")
+    assert answered_by() == serving  # from memory
+
+
+def variant(bundle: Bundle, folder: Path, letters: str) -> Bundle:
+    """Return the same model with labels of its own, and so a version of its own."""
+    path = folder / f"variant-{letters}"
+    path.mkdir()
+    labels = [f"{letters}{number}" for number, _ in enumerate(bundle.labels())]
+    return bundles.write(
+        path, (bundle.path / "model.tflite").read_bytes(), labels, bundle.preprocessing, {"backbone": "x"}
+    )
 
 
 def test_a_broken_file_fails_with_a_reason_and_the_others_go_on(submit: Submit, model: ModelVersion) -> None:
