@@ -17,7 +17,8 @@ from typing import Any
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import OuterRef, Q, Subquery, Value
+from django.db.models.functions import Concat
 from django.urls import reverse
 from django.utils import timezone
 
@@ -30,6 +31,7 @@ BATCH = 8
 LABEL_LENGTH = 200
 KEY_LENGTH = 255
 KEY_LIFETIME = timedelta(hours=24)
+FILE_GONE = "The file is no longer in the storage"
 
 
 class Status(models.TextChoices):
@@ -99,6 +101,17 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         standing = Correction.objects.filter(prediction=OuterRef("pk"), undone_at=None).order_by("-pk")
         return self.annotate(corrector=Subquery(standing.values("corrected_by__username")[:1]))
 
+    def lose_file(self) -> int:
+        """Record that the files are gone; return of how many images. Waiting ones fail, the others keep what they have.
+
+        Those that a worker has in hand it will fail itself.
+        """
+        finished = self.filter(status__in=[Status.DONE, Status.FAILED])
+        behind = Concat("error", Value(f". {FILE_GONE}", models.TextField()))
+        failed_before = finished.exclude(error="").update(error=behind)
+        classified = finished.filter(error="").update(error=FILE_GONE)
+        return failed_before + classified + self.pending().update(status=Status.FAILED, error=FILE_GONE)
+
     def requeue(self) -> int:
         """Return finished and failed images to the queue, to be classified again; return how many."""
         finished = self.filter(status__in=[Status.DONE, Status.FAILED])
@@ -154,6 +167,7 @@ class ImagePrediction(models.Model):
             models.Index(fields=["sha256"], name="by_sha256"),
             # What a user stores is summed up from it alone.
             models.Index(fields=["uploaded_by", "size"], name="by_uploader"),
+            models.Index(fields=["image_path"], name="by_file"),
             models.Index(fields=["corrected_at"], condition=Q(corrected_at__isnull=False), name="corrected"),
         ]
         constraints = [
@@ -172,6 +186,11 @@ class ImagePrediction(models.Model):
     def is_waiting(self) -> bool:
         """Return whether an answer is still to come."""
         return self.status in {Status.PENDING, Status.PROCESSING}
+
+    @property
+    def is_file_gone(self) -> bool:
+        """Return whether it was found that the file is missing."""
+        return self.error.endswith(FILE_GONE)
 
     @property
     def percent(self) -> str:

@@ -30,6 +30,14 @@ def name_of(prediction: ImagePrediction, kind: str) -> str:
     return f"renditions/{prediction.image_path.name}.{kind}.webp"
 
 
+def original_of(name: str) -> str:
+    """Return the storage name of the original that a file is or was made from."""
+    for kind in SIDES:
+        if name.startswith("renditions/") and name.endswith(f".{kind}.webp"):
+            return name.removeprefix("renditions/").removesuffix(f".{kind}.webp")
+    return name
+
+
 def shown(prediction: ImagePrediction) -> str:
     """Return the storage name of what a page shows large: the original, where browsers can show it."""
     name = str(prediction.image_path.name)

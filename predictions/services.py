@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from predictions import admission, queue, renditions, uploads
 from predictions.admission import StorageFull
-from predictions.models import Correction, IdempotencyKey, ImagePrediction, ImagePredictionQuerySet
+from predictions.models import Correction, IdempotencyKey, ImagePrediction, ImagePredictionQuerySet, Status
 from predictions.storage import is_disk_full
 from predictions.uploads import AcceptedImage
 
@@ -224,6 +224,14 @@ def reclassify(predictions: ImagePredictionQuerySet, *, overrule: bool = False) 
     count = predictions.requeue()
     queue.ring_for_backlog()
     return count
+
+
+@transaction.atomic
+def find_file_again(predictions: ImagePredictionQuerySet) -> None:
+    """Take back that files are gone: failed images are classified after all."""
+    failed = predictions.filter(status=Status.FAILED)
+    predictions.filter(status=Status.DONE).update(error="")
+    reclassify(failed)
 
 
 def _undo(corrections: QuerySet[Correction]) -> int:

@@ -13,7 +13,7 @@ from classifier.bundle import BundleError
 from classifier.images import NotAnImage
 from classifier.models import ModelVersion
 from predictions import queue, renditions
-from predictions.models import ImagePrediction
+from predictions.models import FILE_GONE, ImagePrediction
 
 if TYPE_CHECKING:
     from classifier.runtime import Classifier
@@ -108,7 +108,7 @@ def look(prediction: ImagePrediction, classifier: "Classifier") -> tuple[Answer 
     except NotAnImage as error:
         return Answer(error=str(error)), None
     except FileNotFoundError:
-        return Answer(error="The file is no longer in the storage"), None
+        return Answer(error=FILE_GONE), None
     except Exception:
         logger.exception("Prediction %s: attempt %d failed", prediction.pk, prediction.attempts)
         return None, None

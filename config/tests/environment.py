@@ -55,7 +55,9 @@ def _own_folders(settings: Any, tmp_path: Path) -> None:
     rates.counter.cache_clear()
     settings.MEDIA_ROOT = tmp_path / "media"
     settings.MODELS_DIR = tmp_path / "models"
+    settings.FILE_UPLOAD_TEMP_DIR = tmp_path / "uploads"
     settings.MEDIA_ROOT.mkdir()
+    settings.FILE_UPLOAD_TEMP_DIR.mkdir()
     settings.MODELS_DIR.mkdir()
 
 

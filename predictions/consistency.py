@@ -1,0 +1,127 @@
+"""Do storage and database agree? What a killed process or a lost disk left behind is found, and mended.
+
+Both are read in batches, so that memory does not grow with their size, and without a transaction, so that a service can
+run meanwhile: what changes under our eyes is looked at twice, and what is young left alone.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from django.conf import settings
+from django.core.files.storage import Storage
+from django.utils import timezone
+
+from predictions import renditions, services
+from predictions.models import ImagePrediction
+
+BATCH = 1000
+GRACE = timedelta(hours=1)
+T = TypeVar("T")
+Progress = Callable[[int], object]
+
+
+class Kind(StrEnum):
+    """What can be wrong."""
+
+    FILE_WITHOUT_ROW = "file without a row"
+    UNFINISHED_UPLOAD = "rest of an interrupted upload"
+    ROW_WITHOUT_FILE = "row without a file"
+    FILE_IS_BACK = "row whose file is back"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One disagreement, and how to mend it."""
+
+    kind: Kind
+    name: str  # of the file, in the storage or, of an unfinished upload, in its folder
+    mend: Callable[[], object]
+    prediction: int | None = None  # the row's id
+
+
+def check(grace: timedelta, progress: Progress) -> Iterator[Finding]:
+    """Find every disagreement. `progress` is told how many further files and rows were looked at.
+
+    Files younger than `grace` are passed over: an upload has its file before its row.
+    """
+    storage = ImagePrediction._meta.get_field("image_path").storage
+    yield from _unfinished_uploads(grace)
+    yield from _files_without_row(storage, grace, progress)
+    yield from _rows(storage, progress)
+
+
+def _unfinished_uploads(grace: timedelta) -> Iterator[Finding]:
+    """Find what a process left that was killed while it received a file."""
+    oldest = (timezone.now() - grace).timestamp()
+    for path in Path(settings.FILE_UPLOAD_TEMP_DIR).iterdir():
+        try:
+            if path.stat().st_mtime < oldest:
+                yield Finding(Kind.UNFINISHED_UPLOAD, path.name, partial(path.unlink, missing_ok=True))
+        except FileNotFoundError:  # its upload came to its end
+            continue
+
+
+def _files_without_row(storage: Storage, grace: timedelta, progress: Progress) -> Iterator[Finding]:
+    oldest = timezone.now() - grace
+    for names in _batches(_walk(storage, "")):
+        originals = {name: renditions.original_of(name) for name in names}
+        known = set(
+            ImagePrediction.objects.filter(image_path__in=set(originals.values())).values_list("image_path", flat=True)
+        )
+        for name, original in originals.items():
+            if original not in known and _is_older(storage, name, oldest):
+                yield Finding(Kind.FILE_WITHOUT_ROW, name, partial(storage.delete, name))
+        progress(len(names))
+
+
+def _rows(storage: Storage, progress: Progress) -> Iterator[Finding]:
+    """Find rows that say of their file what is not so."""
+    last = 0
+    columns = ImagePrediction.objects.only("image_path", "error").order_by("pk")
+    while rows := list(columns.filter(pk__gt=last)[:BATCH]):
+        for row in rows:
+            is_there, said_gone = storage.exists(str(row.image_path.name)), row.is_file_gone
+            # A file is deleted after its row: if that is gone too by now, nothing is wrong.
+            if is_there == said_gone and (said_gone or ImagePrediction.objects.filter(pk=row.pk).exists()):
+                yield _row_finding(row, is_there)
+        last = rows[-1].pk
+        progress(len(rows))
+
+
+def _row_finding(row: ImagePrediction, is_there: bool) -> Finding:
+    one = ImagePrediction.objects.filter(pk=row.pk)
+    name = str(row.image_path.name)
+    if is_there:
+        return Finding(Kind.FILE_IS_BACK, name, partial(services.find_file_again, one), row.pk)
+    return Finding(Kind.ROW_WITHOUT_FILE, name, one.lose_file, row.pk)
+
+
+def _walk(storage: Storage, folder: str) -> Iterator[str]:
+    """Return the names of all files below a folder; of one folder at a time, all are in memory."""
+    try:
+        folders, files = storage.listdir(folder)
+    except FileNotFoundError:  # nothing was ever stored
+        return
+    prefix = f"{folder}/" if folder else ""
+    yield from (prefix + name for name in files)
+    for name in folders:
+        yield from _walk(storage, prefix + name)
+
+
+def _is_older(storage: Storage, name: str, moment: datetime) -> bool:
+    try:
+        return storage.get_modified_time(name) < moment
+    except FileNotFoundError:  # its row was deleted meanwhile, and it too
+        return False
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, BATCH)):
+        yield batch
