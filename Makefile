@@ -1,11 +1,11 @@
-# make run: the whole service on this machine. make test, make check, make test-browser: what CI runs.
+# make run: the whole service on this machine. make test, make check, make test-browser, make test-chaos: what CI runs.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes
 export HOST ?= 127.0.0.1
 export PORT ?= 8000
 
-.PHONY: run test test-browser screenshots check lock
+.PHONY: run test test-browser test-chaos screenshots check lock
 .DEFAULT_GOAL := run
 
 # Installed again only when the locked requirements change, so that a second start needs no network.
@@ -38,6 +38,13 @@ test: .venv/.dev
 # In Debian's chromium, which must be there: apt-get install chromium. One process: the tests share a service.
 test-browser: .venv/.browser
 	$(BIN)/python -m pytest -m browser --no-cov --numprocesses=0
+
+# Faults on the real processes, on SQLite and PostgreSQL. In full: make test-chaos CHAOS_UPLOADS=1000 CHAOS_KILLS=50
+# As root it also fills a disk; with PostgreSQL's binaries it restarts a server of its own.
+test-chaos: export CHAOS_UPLOADS ?= 60
+test-chaos: export CHAOS_KILLS ?= 6
+test-chaos: .venv/.dev
+	$(BIN)/python -m pytest -m chaos --no-cov --numprocesses=2 --dist=load -rP config/tests/test_chaos.py
 
 # docs/screenshots, of generated pictures. Others: python -m config.tests.screenshots --photos DIR
 screenshots: .venv/.browser

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -39,15 +40,18 @@ def session(pid: int) -> list[int]:
 
 
 class Service:
-    """deploy/run.sh on a free port, with a DATA_DIR and a database of its own, on the server that the tests use."""
+    """deploy/run.sh on a free port, with a DATA_DIR and a database of its own.
 
-    def __init__(self, folder: Path, bundle: Bundle | None, **environment: str) -> None:
+    The database is on `server`, a PostgreSQL URL or "" for SQLite, by default on the one that the tests use.
+    """
+
+    def __init__(self, folder: Path, bundle: Bundle | None, server: str | None = None, **environment: str) -> None:
         self.folder, self.bundle = folder, bundle
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.server = os.environ.get("DATABASE_TEST_URL", "")
+        self.server = os.environ.get("DATABASE_TEST_URL", "") if server is None else server
         self.database = f"test_service_{uuid.uuid4().hex[:12]}" if self.server else ""
         self.environment = {
             **os.environ,
@@ -58,7 +62,7 @@ class Service:
             "VIRTUAL_ENV": str(Path(PYTHON).parent.parent),
             **environment,
         }
-        self.http = urllib3.PoolManager(maxsize=8, retries=False, timeout=30)
+        self.http = urllib3.PoolManager(maxsize=10, retries=False, timeout=30)
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -82,12 +86,16 @@ class Service:
 
     def start(self) -> None:
         """Start web and worker; return when both are there."""
+        self.launch()
+        wait_until(lambda: self.checks().get("worker") == "ok")
+
+    def launch(self) -> None:
+        """Start web and worker; wait for neither."""
         with (self.folder / "log").open("ab") as log:
             # Its own session: every process of it can be found, and killed, by it.
             self.process = subprocess.Popen(
                 [ROOT / "deploy" / "run.sh"], env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
-        wait_until(lambda: self.checks().get("worker") == "ok")
 
     def stop(self) -> int:
         """Stop as `kill` or Ctrl-C would; return the exit status."""
@@ -123,6 +131,23 @@ class Service:
         finally:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
+
+    def parts(self) -> dict[str, list[int]]:
+        """Return the live processes by what they are: web, web workers, cluster, sentinel, pool."""
+        assert self.process
+        listing = subprocess.run(["ps", "-eww", "-o", "pid=,ppid=,args="], capture_output=True, text=True).stdout
+        rows = [(*line.split(None, 2), "")[:3] for line in listing.splitlines()]
+        children: dict[int, list[int]] = {}
+        for pid, parent, _ in rows:
+            children.setdefault(int(parent), []).append(int(pid))
+        own = {int(pid): arguments for pid, _, arguments in rows if int(pid) in children.get(self.process.pid, [])}
+        parts: dict[str, list[int]] = {
+            "web": [pid for pid, arguments in own.items() if "gunicorn" in arguments],
+            "cluster": [pid for pid, arguments in own.items() if "qcluster" in arguments],
+        }
+        for part, parent in (("web workers", "web"), ("sentinel", "cluster"), ("pool", "sentinel")):
+            parts[part] = [pid for pid in parts[parent] for pid in children.get(pid, [])]
+        return parts
 
     def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a management command on the service's data."""
@@ -165,6 +190,37 @@ class Service:
         """Upload an image; return the answer's JSON."""
         fields = {"file": (name, content or image_bytes(), "image/jpeg")}
         return self.http.request("POST", f"{self.url}/predictions/", fields=fields).json()
+
+    def accept(self, content: bytes) -> int:
+        """Upload an image as a patient client does: again and again, until it is accepted; return its id."""
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(urllib3.exceptions.HTTPError):
+                fields = {"file": ("photo.jpg", content, "image/jpeg")}
+                response = self.http.request("POST", f"{self.url}/predictions/", fields=fields)
+                if response.status == 201:
+                    return int(response.json()["id"])
+                assert response.status == 503, (response.status, response.data)
+            assert time.monotonic() < deadline, "nothing is accepted"
+            time.sleep(0.1)
+
+    def status(self, pk: int) -> str:
+        """Return a prediction's status, "" while the service is down."""
+        try:
+            return str(self.get(f"/predictions/{pk}/").get("status", ""))
+        except (urllib3.exceptions.HTTPError, ValueError):
+            return ""
+
+    def rows(self) -> dict[int, Any]:
+        """Return all predictions by their ids."""
+        rows: dict[int, Any] = {}
+        path = "/predictions/?page_size=500"
+        while path:
+            response = self.http.request("GET", self.url + path)
+            rows |= {row["id"]: row for row in response.json()}
+            following = re.search(r'<([^>]*)>; rel="next"', response.headers.get("Link", ""))
+            path = following[1].removeprefix(self.url) if following else ""
+        return rows
 
     def wait_done(self, ids: Sequence[int], seconds: float = 120) -> list[Any]:
         """Return the predictions once all are done or failed."""
