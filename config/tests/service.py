@@ -154,7 +154,7 @@ class Service:
         command = [PYTHON, str(ROOT / "manage.py"), *arguments]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=check)
 
-    def launch(self, *arguments: str) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a management command, in a session of its own, and do not wait for its end."""
         command = [PYTHON, str(ROOT / "manage.py"), *arguments]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

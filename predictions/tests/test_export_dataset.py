@@ -332,7 +332,7 @@ def test_to_stdout_and_into_a_pipe_that_closes(tmp_path: Path) -> None:
         assert "3000 images went to -" in ran.stderr
         table = list(csv.DictReader(io.StringIO(commands.manage("export_dataset", "-").stdout.lstrip("\ufeff"))))
         assert len(table) == 3000
-        with commands.launch("export_dataset", "-") as running:
+        with commands.begin("export_dataset", "-") as running:
             assert running.stdout
             assert running.stderr
             running.stdout.readline()

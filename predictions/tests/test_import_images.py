@@ -224,11 +224,11 @@ def test_a_full_storage_ends_it_and_the_labels_so_far_are_kept(
     folder = write(tmp_path / "cat", dict(zip(("a.jpg", "b.jpg", "c.jpg"), photo_variants(3), strict=True)))
     real, calls = services.submit, []
 
-    def submit(*arguments: Any) -> ImagePrediction:
+    def submit(*arguments: Any, **options: Any) -> ImagePrediction:
         calls.append(arguments)
         if len(calls) == 2:
             raise StorageFull
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(services, "submit", submit)
     ran = console("import_images", folder, "--label-from-folder")

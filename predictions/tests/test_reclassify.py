@@ -200,7 +200,7 @@ def test_killed_half_way_and_resumed_no_image_is_lost_or_done_twice(commands: Co
     before = state(commands)
     assert [status for status, _ in before.values()] == ["done"] * COUNT
     commands.query("""UPDATE predictions_imageprediction SET all_predictions = '[{"label": "unicorn"}]'""")
-    first = commands.launch("reclassify", "--all", "--json")
+    first = commands.begin("reclassify", "--all", "--json")
     wait_until(lambda: half_done(commands, before))
     (os.kill if whom == "it alone" else os.killpg)(first.pid, signal.SIGKILL)
     first.communicate()
@@ -210,7 +210,7 @@ def test_killed_half_way_and_resumed_no_image_is_lost_or_done_twice(commands: Co
     done = {pk for pk, row in between.items() if row[0] == "done"}
     assert COUNT // 3 <= len(done) < COUNT
 
-    result = summary(commands.launch("reclassify", "--all", "--json"))
+    result = summary(commands.begin("reclassify", "--all", "--json"))
     after = state(commands)
     assert (result["resumed"], result["classified"], result["failed"], result["waiting"]) == (True, COUNT, 0, 0)
     assert after.keys() == before.keys()
@@ -219,14 +219,14 @@ def test_killed_half_way_and_resumed_no_image_is_lost_or_done_twice(commands: Co
     # The report is on the whole, the part done before the kill too.
     assert (result["changed"], {change["before"] for change in result["changes"]}) == (COUNT, {"unicorn"})
 
-    again = summary(commands.launch("reclassify", "--all", "--json"))
+    again = summary(commands.begin("reclassify", "--all", "--json"))
     assert (again["resumed"], again["classified"], again["changed"]) == (False, COUNT, 0)
     assert all(row[1] > after[pk][1] for pk, row in state(commands).items())
 
 
 def test_a_process_that_dies_is_replaced(commands: Commands) -> None:
     before = state(commands)
-    running = commands.launch("reclassify", "--all", "--json")
+    running = commands.begin("reclassify", "--all", "--json")
     wait_until(lambda: any(row[0] == "processing" for row in state(commands).values()))
     found = subprocess.run(["pgrep", "-P", str(running.pid), "-f", "spawn_main"], capture_output=True, text=True)
     os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
@@ -237,7 +237,7 @@ def test_a_process_that_dies_is_replaced(commands: Commands) -> None:
 
 def test_ctrl_c_ends_it_with_a_sentence_and_leaves_no_claim(commands: Commands) -> None:
     before = state(commands)
-    running = commands.launch("reclassify", "--all", "--json")
+    running = commands.begin("reclassify", "--all", "--json")
     wait_until(lambda: half_done(commands, before))
     os.killpg(running.pid, signal.SIGINT)
     out, err = running.communicate(timeout=60)
@@ -245,20 +245,20 @@ def test_ctrl_c_ends_it_with_a_sentence_and_leaves_no_claim(commands: Commands) 
     assert "The same command again goes on from here" in err
     assert "Traceback" not in err
     assert {row[0] for row in state(commands).values()} == {"done", "pending"}
-    assert summary(commands.launch("reclassify", "--all", "--json"))["resumed"]
+    assert summary(commands.begin("reclassify", "--all", "--json"))["resumed"]
 
 
 def test_another_choice_or_anew_does_not_resume(commands: Commands) -> None:
     before = state(commands)
-    first = commands.launch("reclassify", "--all")
+    first = commands.begin("reclassify", "--all")
     wait_until(lambda: half_done(commands, before))
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     one = min(before)
-    other = summary(commands.launch("reclassify", "--ids", str(one), "--json"))
+    other = summary(commands.begin("reclassify", "--ids", str(one), "--json"))
     assert (other["resumed"], other["classified"]) == (False, 1)
     between = state(commands)
-    result = summary(commands.launch("reclassify", "--all", "--anew", "--json"))
+    result = summary(commands.begin("reclassify", "--all", "--anew", "--json"))
     assert (result["resumed"], result["classified"]) == (False, COUNT)
     assert all(row[1] > between[pk][1] for pk, row in state(commands).items())
     assert commands.query("SELECT count(*) FROM predictions_reclassification") == [(0,)]

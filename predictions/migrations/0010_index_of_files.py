@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("classifier", "0002_served_at"),
-        ("predictions", "0004_no_sweep_schedule"),
+        ("predictions", "0009_no_sweep_schedule"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
     operations = [

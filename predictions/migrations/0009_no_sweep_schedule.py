@@ -8,5 +8,5 @@ schedule = import_module("predictions.migrations.0002_sweep_schedule")
 
 
 class Migration(migrations.Migration):
-    dependencies = [("predictions", "0003_classification")]
+    dependencies = [("predictions", "0008_apitoken")]
     operations = [migrations.RunPython(schedule.delete, schedule.create)]
