@@ -35,6 +35,9 @@ PLUGINS = (
     AvifImagePlugin,
 )
 
+# Of texts in a PNG, unpacked, in bytes; Pillow's own bound is 64 MB.
+PngImagePlugin.MAX_TEXT_MEMORY = 4_000_000
+
 # Pillow's name of a format -> the extension of a file of it. MPO is a JPEG with further pictures behind it, as phones
 # make them; Pillow calls it so while it opens a JPEG.
 EXTENSIONS = {
@@ -53,6 +56,8 @@ EXTENSIONS = {
 class NotAnImage(ValueError):
     """The bytes are no image of a format that we read, or one that is damaged."""
 
+
+DRAFT = 256  # pixels of the shorter side that a JPEG is decoded to at least: what any model so far wants
 
 # What Pillow's parsers and decoders let through on hostile bytes.
 DECODER_ERRORS = (
@@ -117,6 +122,62 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     known = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
     turned = known and orientation(image) >= 5
     return (image.height, image.width) if turned else (image.width, image.height)
+
+
+# Bytes that a decoder takes for each pixel beside Pillow's own copy, measured: WebP's canvas, the one before it and
+# what it hands over; AVIF's and HEIC's planes, with alpha.
+BESIDE = {"WEBP": 13, "HEIF": 4.6, "AVIF": 8}
+DEEP = 8  # for HEIC of more than 8 bits
+ONE_BYTE, TWO_BYTES = {"1", "L", "P"}, {"I;16", "I;16B", "I;16L", "I;16N"}
+UNCOMPRESSED, JPEG_IN_TIFF = 1, 7  # TIFF's Compression
+
+
+def decoded_bytes(image: Image.Image) -> int:
+    """Return how many bytes decoding an opened image takes at most, from its header. Raises NotAnImage."""
+    try:
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            return _decoded_jpeg(image)
+        pixel = 1.0 if image.mode in ONE_BYTE else 2.0 if image.mode in TWO_BYTES else 4.0
+        beside = BESIDE.get(str(image.format), 0) + (DEEP if image.info.get("bit_depth", 8) > 8 else 0)
+        whole = int(image.width * image.height * (pixel + beside))
+        return whole + (_tiff_strip(image) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0)
+    except DECODER_ERRORS as error:
+        raise NotAnImage(f"The image's header is damaged: {error}") from error
+
+
+def _decoded_jpeg(image: JpegImagePlugin.JpegImageFile) -> int:
+    """A JPEG is decoded at 1/8 to 1/1; but where its components come in several scans, all coefficients are kept."""
+    pixels = image.width * image.height
+    scale = next((scale for scale in (8, 4, 2) if min(image.size) // scale >= DRAFT), 1)
+    decoded = pixels * len(image.layer) // scale**2 * 4 // 3
+    if _in_one_scan(image):
+        return decoded
+    sampling = [(across, down) for _, across, down, _ in image.layer]
+    most = max(across for across, _ in sampling) * max(down for _, down in sampling)
+    return decoded + 2 * pixels * sum(across * down for across, down in sampling) // most
+
+
+def _in_one_scan(jpeg: JpegImagePlugin.JpegImageFile) -> bool:
+    """Return whether the first scan's header, up to the end of which Pillow has read, names all the components."""
+    if "progressive" in jpeg.info or jpeg.fp is None:
+        return False
+    here, components = jpeg.fp.tell(), len(jpeg.layer)
+    length = 6 + 2 * components  # ITU-T T.81, B.2.3: of the header, behind its marker
+    jpeg.fp.seek(max(0, here - length - 2))
+    header = jpeg.fp.read(length + 2)
+    return header[:5] == bytes((0xFF, 0xDA, 0, length, components))
+
+
+def _tiff_strip(image: TiffImagePlugin.TiffImageFile) -> int:
+    """Return the bytes of one strip or tile of a compressed TIFF, which libtiff unpacks whole."""
+    tags, tag = image.tag_v2, ExifTags.Base
+    if tags.get(tag.Compression, UNCOMPRESSED) == UNCOMPRESSED:
+        return 0
+    bits = max(tags.get(tag.BitsPerSample, (1,))) * tags.get(tag.SamplesPerPixel, 1)
+    rows = min(tags.get(tag.RowsPerStrip, image.height), image.height)
+    area = tags[tag.TileWidth] * tags[tag.TileLength] if tag.TileWidth in tags else image.width * rows
+    # A JPEG inside may be progressive, and keep two bytes of each sample.
+    return int(area * bits // 8 * (3 if tags[tag.Compression] == JPEG_IN_TIFF else 1))
 
 
 @cache

@@ -1,5 +1,7 @@
 """Decoding and resizing images of every mode to upright RGB: for the model's input and for what people look at."""
 
+import math
+
 import numpy as np
 from PIL import Image
 
@@ -16,24 +18,29 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 WHITE = (255, 255, 255, 255)
+STRIP = 250_000  # pixels converted at once
+BAND = 128  # rows of the result made at once
+REACH = 2  # of the bicubic filter, in pixels of whichever side is coarser
 Box = tuple[float, float, float, float]
 
 
 def resize(image: Image.Image, size: tuple[int, int], box: Box | None = None) -> Image.Image:
     """Decode an image and resize it, or the box of it, to RGB of `size` (width, height) pixels; it is not turned.
 
-    Raises NotAnImage when its data is damaged.
+    Beside the decoded pixels it takes a few MB, however large they are. Raises NotAnImage when the data is damaged.
     """
     try:
+        image.load()
+        box = box or (0.0, 0.0, *image.size)
         if image.mode.startswith(("I", "F")):
             return _eight_bits(image, size, box)
-        transparent = image.has_transparency_data
-        small = image.convert("RGBA" if transparent else "RGB").resize(size, Image.Resampling.BICUBIC, box=box)
+        # Colours are averaged by how much of them is seen: with their alpha multiplied in.
+        small = _scale(image, "RGBa" if image.has_transparency_data else "RGB", size, box)
     except DECODER_ERRORS as error:
         raise NotAnImage(f"The image is damaged and cannot be decoded: {error}") from error
-    if transparent:
+    if small.mode == "RGBa":
         # What is see-through is shown on white by nearly every page; dropping alpha would show arbitrary colours.
-        small = Image.alpha_composite(Image.new("RGBA", small.size, WHITE), small).convert("RGB")
+        small = Image.alpha_composite(Image.new("RGBA", small.size, WHITE), small.convert("RGBA")).convert("RGB")
     return small
 
 
@@ -54,16 +61,52 @@ def shrink(image: Image.Image, side: int) -> Image.Image:
     return upright(small, orientation(image))
 
 
-def _eight_bits(image: Image.Image, size: tuple[int, int], box: Box | None) -> Image.Image:
+def _scale(image: Image.Image, mode: str, size: tuple[int, int], box: Box) -> Image.Image:
+    """Convert a decoded image to `mode` and resize the box of it: what convert() and resize() give, band by band."""
+    top, bottom = box[1], box[3]
+    ratio = (bottom - top) / size[1]
+    reach = REACH * max(1.0, ratio) + 1
+    scaled = Image.new(mode, size)
+    for start in range(0, size[1], BAND):
+        end = min(start + BAND, size[1])
+        first = max(0, math.floor(top + start * ratio - reach))
+        last = min(image.height, math.ceil(top + end * ratio + reach))
+        narrow = _narrow(image, mode, size[0], (box[0], first, box[2], last))
+        band = (0, top + start * ratio - first, size[0], top + end * ratio - first)
+        scaled.paste(narrow.resize((size[0], end - start), Image.Resampling.BICUBIC, box=band), (0, start))
+    return scaled
+
+
+def _narrow(image: Image.Image, mode: str, width: int, box: tuple[float, int, float, int]) -> Image.Image:
+    """Convert the box of an image to `mode` and resize it to a width, strip by strip; its height stays."""
+    left, first, right, last = box
+    reach = REACH * max(1.0, (right - left) / width) + 1
+    begin, end = max(0, math.floor(left - reach)), min(image.width, math.ceil(right + reach))
+    narrow = Image.new(mode, (width, last - first))
+    rows = max(1, STRIP // (end - begin))
+    for row in range(first, last, rows):
+        strip = _converted(image.crop((begin, row, end, min(row + rows, last))), mode)
+        inner = (left - begin, 0, right - begin, strip.height)
+        narrow.paste(strip.resize((width, strip.height), Image.Resampling.BICUBIC, box=inner), (0, row - first))
+    return narrow
+
+
+def _converted(part: Image.Image, mode: str) -> Image.Image:
+    """Convert part of an image, by way of a mode that Pillow can convert further where there is no direct way."""
+    if mode == "RGBa":
+        return part.convert("RGBA").convert("RGBa")
+    return (part.convert("I") if part.mode.startswith("I;16") else part).convert(mode)
+
+
+def _eight_bits(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
     """Resize greys of more than 8 bits, and scale them to 8; Pillow's own convert() would clip them to white.
 
     16-bit files are scaled by the bits they use, as many hold 12; others, whose range nobody knows, from least to most.
     """
-    wide = image.convert("I") if image.mode.startswith("I;16") else image
-    values = np.asarray(wide.convert("F").resize(size, Image.Resampling.BICUBIC, box=box))
+    values = np.asarray(_scale(image, "F", size, box))
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    if wide is not image:
-        low, high = 0.0, 2.0 ** max(8, int(wide.getextrema()[1]).bit_length()) - 1  # type: ignore[arg-type]
+    if image.mode.startswith("I;16"):
+        low, high = 0.0, 2.0 ** max(8, int(image.getextrema()[1]).bit_length()) - 1  # type: ignore[arg-type]
     scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (255 / max(high - low, 1e-9))
     return Image.fromarray(np.rint(scaled.clip(0, 255)).astype(np.uint8)).convert("RGB")

@@ -178,6 +178,8 @@ Q_CLUSTER = {
 
 MAX_UPLOAD_MB = env.int("MAX_UPLOAD_MB", default=20)
 MAX_UPLOAD_MEGAPIXELS = env.int("MAX_UPLOAD_MEGAPIXELS", default=50)
+# What decoding may take: 50 megapixels of a PNG are 200 MB, of a WebP four times as much.
+MAX_DECODED_MB = env.int("MAX_DECODED_MB", default=200)
 DATA_UPLOAD_MAX_NUMBER_FILES = 1000  # one selection in the browser's form
 # Of one request, whatever is in it: with a script, the form sends each file by itself, and the API takes one.
 MAX_REQUEST_MB = env.int("MAX_REQUEST_MB", default=250)

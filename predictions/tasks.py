@@ -33,6 +33,7 @@ def classify_pending() -> None:
     predictions = ImagePrediction.objects.claim()
     while predictions:
         for prediction in predictions:
+            image = None  # pixels of one image at a time: they can be 200 MB
             image = classify(prediction, *loaded)
         if time.monotonic() > stop:
             # Two for one: while a backlog lasts, ever more workers of ever more machines join in.

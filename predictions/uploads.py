@@ -12,12 +12,14 @@ from typing import IO, Any, cast
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
+from PIL import Image
 
-from classifier.images import EXTENSIONS, NotAnImage, count_scans, open_image, upright_size
+from classifier.images import EXTENSIONS, NotAnImage, count_scans, decoded_bytes, open_image, upright_size
 from predictions.storage import is_disk_full
 
 MEGABYTE = 1_000_000
 NAME_LENGTH = 255
+MAX_SIDE = 65_535  # pixels, JPEG's own limit; what is longer is a line and not a picture
 MAX_SCANS = 200  # encoders make up to 14; embedded previews add some
 
 
@@ -103,12 +105,9 @@ def inspect(file: UploadedFile[Any]) -> AcceptedImage:
     try:
         image = open_image(cast("IO[bytes]", file))
         width, height = upright_size(image)
+        _check_pixels(image)
     except NotAnImage as error:
         raise UploadRejected(str(error)) from error
-    if width * height > settings.MAX_UPLOAD_MEGAPIXELS * 1_000_000:
-        raise UploadRejected(
-            f"The image has {width} x {height} pixels; at most {settings.MAX_UPLOAD_MEGAPIXELS} megapixels are accepted"
-        )
     extension = EXTENSIONS[str(image.format)]
     if extension == "jpg" and count_scans(file.chunks()) > MAX_SCANS:
         raise UploadRejected(f"The JPEG has more than {MAX_SCANS} scans: decoding it would take too long")
@@ -119,6 +118,20 @@ def inspect(file: UploadedFile[Any]) -> AcceptedImage:
 def largest() -> int:
     """Return how many bytes a file may have."""
     return int(settings.MAX_UPLOAD_MB * MEGABYTE)
+
+
+def _check_pixels(image: Image.Image) -> None:
+    """Refuse what is too large to decode. Raises UploadRejected and NotAnImage."""
+    pixels = image.width * image.height
+    size = f"The image has {image.width} x {image.height} pixels"
+    if pixels > settings.MAX_UPLOAD_MEGAPIXELS * 1_000_000:
+        raise UploadRejected(f"{size}; at most {settings.MAX_UPLOAD_MEGAPIXELS} megapixels are accepted")
+    if max(image.size) > MAX_SIDE:
+        raise UploadRejected(f"{size}; at most {MAX_SIDE} on a side are accepted")
+    needed = decoded_bytes(image)
+    if needed > settings.MAX_DECODED_MB * MEGABYTE:
+        most = settings.MAX_DECODED_MB * MEGABYTE / needed * pixels / 1_000_000
+        raise UploadRejected(f"{size}; of a {image.format} of this kind, at most {most:.0f} megapixels are accepted")
 
 
 def printable(text: str) -> str:
