@@ -12,8 +12,8 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108  (gunicorn makes its own private file t
 
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_WORKERS", "2"))
-worker_class = "gthread"
-threads = int(os.environ.get("WEB_THREADS", "3"))
+worker_class = "config.worker.Worker"
+threads = int(os.environ.get("WEB_THREADS", "3"))  # that work at a time; further ones wait for their clients
 # Loaded before the fork, the application is shared, and its errors show at the start.
 preload_app = True
 keepalive = 30

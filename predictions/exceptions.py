@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.db import OperationalError
+from django.http import UnreadablePostError
 from rest_framework import status
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.response import Response
@@ -53,6 +54,13 @@ class DatabaseAway(APIException):
     wait = 5  # seconds; DRF makes the Retry-After header of it
 
 
+class UploadStalled(APIException):
+    """408 (RFC 9110): the client went away in the middle of its request, or stalled for too long."""
+
+    status_code = status.HTTP_408_REQUEST_TIMEOUT
+    default_detail = "The request did not arrive whole, or not in time"
+
+
 class PreconditionFailed(APIException):
     """412 (RFC 9110): the image is not what the client saw when it read the ETag."""
 
@@ -66,6 +74,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         error = Refused(error)
     elif isinstance(error, RequestDataTooBig | TooManyFieldsSent | TooManyFilesSent | RecursionError):
         error = ParseError("The request has too many or too large fields")
+    elif isinstance(error, UnreadablePostError):
+        error = UploadStalled()
     elif isinstance(error, OperationalError):
         error = InsufficientStorage() if is_disk_full(error) else DatabaseAway()
     return drf_exception_handler(error, context)

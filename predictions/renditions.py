@@ -8,12 +8,14 @@ import logging
 from io import BytesIO
 from pathlib import PurePath
 
+from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage
 from django.utils import timezone
 from PIL import Image
 
 from classifier.images import NotAnImage, open_image, taken_at
+from classifier.memory import at_most
 from predictions.models import ImagePrediction, Status
 from predictions.storage import is_disk_full
 
@@ -67,7 +69,8 @@ def make(prediction: ImagePrediction, image: Image.Image | None = None) -> bool:
     if not row.filter(rendered_at=None).update(rendered_at=timezone.now()):
         return False
     try:
-        _write(prediction, image or read(prediction))
+        with at_most(settings.MAX_DECODED_MB):
+            _write(prediction, image or read(prediction))
     except (NotAnImage, OSError) as error:
         logger.warning("Prediction %s: no thumbnail: %s", prediction.pk, error)
         if is_disk_full(error):

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.db import transaction
 from PIL import Image
 
 from classifier.bundle import BundleError
 from classifier.images import NotAnImage
+from classifier.memory import at_most
 from classifier.models import ModelVersion
 from predictions import queue, renditions
 from predictions.models import FILE_GONE, ImagePrediction
@@ -104,7 +106,8 @@ def look(prediction: ImagePrediction, classifier: "Classifier") -> tuple[Answer 
     try:
         image = renditions.read(prediction)
         start = time.perf_counter()
-        labels = [label.to_dict() for label in classifier.classify(image).labels]
+        with at_most(settings.MAX_DECODED_MB):
+            labels = [label.to_dict() for label in classifier.classify(image).labels]
         return Answer(labels, (time.perf_counter() - start) * 1000), image
     except NotAnImage as error:
         return Answer(error=str(error)), None

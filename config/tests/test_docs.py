@@ -12,7 +12,8 @@ from config.tests.environment import ROOT, image_bytes
 from config.tests.service import Service
 
 README = (ROOT / "README.md").read_text()
-CODE = "".join((ROOT / path).read_text() for path in ("config/settings.py", "deploy/gunicorn.conf.py", "Makefile"))
+SOURCES = ("config/settings.py", "config/worker.py", "deploy/gunicorn.conf.py", "Makefile")
+CODE = "".join((ROOT / path).read_text() for path in SOURCES)
 # Read by Keras itself.
 FOREIGN = {"KERAS_HOME"}
 VARIABLES = {

@@ -1,0 +1,127 @@
+"""Hostile files are refused or fail with a sentence; nothing answers 500, dies, or takes more memory than is granted."""
+
+import itertools
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import urllib3
+from django.test import Client
+
+from classifier.models import ModelVersion
+from config.tests.service import Service
+from predictions import tasks
+from predictions.models import ImagePrediction
+from predictions.tests.corpus import Fate, Sample, corpus, small_corpus
+
+MEMORY = 300_000_000  # bytes, of any process
+# What a sentence for people does not have.
+TECHNICAL = ("Traceback", "0x", "/tmp", "/home", ".py", "<class", "site-packages")
+
+
+def assert_fate(sample: Sample, fate: Fate, sentence: str) -> None:
+    allowed = {Fate.NOT_DONE: {Fate.REFUSED, Fate.NOT_DONE}, Fate.ANY: set(Fate)}.get(sample.fate, {sample.fate})
+    assert fate in allowed, (sample.name, fate, sentence)
+    if fate is not Fate.DONE:
+        assert len(sentence) > 10, sample.name
+        assert not [word for word in TECHNICAL if word in sentence], (sample.name, sentence)
+
+
+def test_small_hostile_files(client: Client, model: ModelVersion) -> None:
+    pending: dict[int, Sample] = {}
+    for sample in small_corpus():
+        response = client.post("/predictions/", multipart(sample), content_type="multipart/form-data; boundary=X")
+        if response.status_code == 201:
+            pending[response.json()["id"]] = sample
+        else:
+            assert response.status_code == 400, sample.name
+            assert_fate(sample, Fate.REFUSED, response.json()["detail"])
+    while ImagePrediction.objects.pending().exists():
+        tasks.classify_pending()
+    rows = ImagePrediction.objects.in_bulk(pending)
+    for pk, sample in pending.items():
+        assert_fate(sample, {"done": Fate.DONE, "failed": Fate.NOT_DONE}[rows[pk].status], rows[pk].error)
+
+
+def multipart(sample: Sample) -> bytes:
+    head = f'--X\r\nContent-Disposition: form-data; name="file"; filename="{sample.name}"\r\n\r\n'.encode()
+    return head + sample.content + b"\r\n--X--\r\n"
+
+
+@contextmanager
+def pinged(service: Service) -> Iterator[list[float]]:
+    """Ask for /ping all the while; give the seconds that each answer took."""
+    seconds: list[float] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        with urllib3.PoolManager(retries=False, timeout=30) as http:
+            while not ended.wait(0.05):
+                start = time.perf_counter()
+                assert http.request("GET", f"{service.url}/ping").status == 200
+                seconds.append(time.perf_counter() - start)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield seconds
+    finally:
+        ended.set()
+        thread.join()
+
+
+def peaks(service: Service) -> dict[int, int]:
+    """Return the most bytes that each process of the service has held in memory."""
+    found = {}
+    for pid in service.pids():
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        found[pid] = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    return found
+
+
+@pytest.mark.fuzz
+def test_the_whole_corpus_on_the_live_service(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    service.wait_done([service.post()["id"]])
+    before, pending, answers = service.pids(), {}, Counter[int]()
+    with pinged(service) as seconds:
+        for sample in corpus():
+            fields = {"file": (sample.name, sample.content, "image/jpeg")}
+            response = service.http.request("POST", f"{service.url}/predictions/", fields=fields)
+            answers[response.status] += 1
+            assert response.status in {201, 400}, sample.name
+            if response.status == 201:
+                pending[response.json()["id"]] = sample
+            else:
+                assert_fate(sample, Fate.REFUSED, response.json()["detail"])
+        rows = service.wait_done(list(pending), seconds=600)
+    for row in rows:
+        fate = {"done": Fate.DONE, "failed": Fate.NOT_DONE}[row["status"]]
+        assert_fate(pending[row["id"]], fate, row["error"])
+        assert row["attempts"] == 1, pending[row["id"]].name
+    assert service.pids() == before
+    most = peaks(service)
+    with capsys.disabled():
+        centile = statistics.quantiles(seconds, n=20)[-1]
+        print(
+            f"\n{sum(answers.values())} files, answers {dict(answers)}, statuses {Counter(r['status'] for r in rows)}"
+        )
+        print(f"/ping: {len(seconds)} answers, p95 {centile * 1000:.0f} ms, longest {max(seconds) * 1000:.0f} ms")
+        print(f"peak memory: {sorted(round(peak / 1e6) for peak in most.values())} MB")
+    assert max(most.values()) < MEMORY
+
+
+@pytest.mark.fuzz
+def test_bodies_of_200_mb_are_held_in_no_memory(service: Service) -> None:
+    head = b'--X\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=X", "Content-Length": str(len(head) + 200 * 1_000_000)}
+    for _ in range(3):
+        body = itertools.chain([head], itertools.repeat(bytes(1_000_000), 200))
+        response = service.http.request("POST", f"{service.url}/predictions/", body=body, headers=headers)
+        assert response.status == 400
+        assert "at most 20 MB" in response.json()["detail"]
+    assert max(peaks(service).values()) < MEMORY
