@@ -124,9 +124,9 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return (image.height, image.width) if turned else (image.width, image.height)
 
 
-# Bytes that a decoder takes for each pixel beside Pillow's own copy, measured: WebP's canvas, the one before it and
-# what it hands over; AVIF's and HEIC's planes, with alpha.
-BESIDE = {"WEBP": 13, "HEIF": 4.6, "AVIF": 8}
+# Bytes that a decoder takes for each pixel, with Pillow's own copy, measured: of WebP the canvas, the one before it and
+# what it hands over; of AVIF and HEIC the planes and what is made of them; without and with alpha.
+TAKES = {"WEBP": (16.1, 17.1), "HEIF": (7.6, 8.6), "AVIF": (11.2, 12)}
 DEEP = 8  # for HEIC of more than 8 bits
 ONE_BYTE, TWO_BYTES = {"1", "L", "P"}, {"I;16", "I;16B", "I;16L", "I;16N"}
 UNCOMPRESSED, JPEG_IN_TIFF = 1, 7  # TIFF's Compression
@@ -138,8 +138,9 @@ def decoded_bytes(image: Image.Image) -> int:
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             return _decoded_jpeg(image)
         pixel = 1.0 if image.mode in ONE_BYTE else 2.0 if image.mode in TWO_BYTES else 4.0
-        beside = BESIDE.get(str(image.format), 0) + (DEEP if image.info.get("bit_depth", 8) > 8 else 0)
-        whole = int(image.width * image.height * (pixel + beside))
+        if image.format in TAKES:
+            pixel = TAKES[image.format][image.mode == "RGBA"] + (DEEP if image.info.get("bit_depth", 8) > 8 else 0)
+        whole = int(image.width * image.height * pixel)
         return whole + (_tiff_strip(image) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0)
     except DECODER_ERRORS as error:
         raise NotAnImage(f"The image's header is damaged: {error}") from error

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.files.uploadedfile import UploadedFile
 from django.db import DatabaseError, IntegrityError, connection, transaction
@@ -90,6 +91,8 @@ def _store(
     """
     with connection.cursor():  # without a database, no file is written
         pass
+    if settings.STRIP_METADATA:
+        file, accepted = uploads.without_metadata(file, accepted)
     prediction = ImagePrediction(
         filename=accepted.filename,
         sha256=accepted.sha256,

@@ -44,6 +44,7 @@ def classify_pending() -> None:
         predictions = ImagePrediction.objects.claim()
         if image and not predictions:
             renditions.make(prediction, image)
+            image = None
     while renditions.make_next():
         if time.monotonic() > stop or ImagePrediction.objects.pending().exists():
             queue.ring()

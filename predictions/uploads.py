@@ -14,7 +14,8 @@ from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
 from PIL import Image
 
-from classifier.images import EXTENSIONS, NotAnImage, count_scans, decoded_bytes, open_image, upright_size
+from classifier.images import EXTENSIONS, NotAnImage, count_scans, decoded_bytes, open_image, orientation, upright_size
+from predictions import metadata
 from predictions.storage import is_disk_full
 
 MEGABYTE = 1_000_000
@@ -132,6 +133,22 @@ def _check_pixels(image: Image.Image) -> None:
     if needed > settings.MAX_DECODED_MB * MEGABYTE:
         most = settings.MAX_DECODED_MB * MEGABYTE / needed * pixels / 1_000_000
         raise UploadRejected(f"{size}; of a {image.format} of this kind, at most {most:.0f} megapixels are accepted")
+
+
+def without_metadata(file: UploadedFile[Any], accepted: AcceptedImage) -> tuple[UploadedFile[Any], AcceptedImage]:
+    """Return an accepted upload without private metadata, and the facts about that. Raises UploadRejected."""
+    file.seek(0)
+    content = file.read()
+    image = open_image(BytesIO(content))
+    try:
+        stripped = metadata.strip(content, str(image.format), orientation(image))
+    except metadata.CannotStrip as error:
+        raise UploadRejected(str(error)) from error
+    kept = UploadedFile(BytesIO(stripped), file.name, file.content_type, len(stripped))
+    facts = inspect(kept)
+    if (facts.width, facts.height, facts.extension) != (accepted.width, accepted.height, accepted.extension):
+        raise UploadRejected("The file is damaged, so that its private metadata cannot be taken out")
+    return kept, facts
 
 
 def printable(text: str) -> str:

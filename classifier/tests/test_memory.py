@@ -30,7 +30,8 @@ def forget_peak() -> None:
 @linux
 @pytest.mark.parametrize(("format", "mode", "options"), [
     ("PNG", "RGB", {}), ("PNG", "RGBA", {}), ("PNG", "P", {}), ("PNG", "I;16", {}), ("GIF", "P", {}),
-    ("BMP", "RGB", {}), ("TIFF", "RGBA", {"compression": "tiff_lzw"}), ("TIFF", "F", {}), ("TIFF", "CMYK", {"compression": "jpeg"}),
+    ("BMP", "RGB", {}), ("TIFF", "RGBA", {"compression": "tiff_lzw"}), ("TIFF", "F", {}),
+    ("TIFF", "CMYK", {"compression": "jpeg"}),
     ("JPEG", "RGB", {}), ("JPEG", "RGB", {"progressive": True, "subsampling": 0}),
     ("JPEG", "CMYK", {"progressive": True}),
     ("WEBP", "RGB", {}), ("WEBP", "RGBA", {"lossless": True, "quality": 0}),
