@@ -5,7 +5,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes
 export HOST ?= 127.0.0.1
 export PORT ?= 8000
 
-.PHONY: run test test-browser test-chaos screenshots check lock
+.PHONY: run test test-browser test-chaos test-fuzz screenshots check lock
 .DEFAULT_GOAL := run
 
 # Installed again only when the locked requirements change, so that a second start needs no network.
@@ -20,6 +20,9 @@ $(BIN)/python:
 .venv/.dev: requirements/dev.txt | $(BIN)/python
 	$(PIP) -r requirements/dev.txt
 	touch .venv/.base .venv/.model $@
+.venv/.fuzz: requirements/fuzz.txt | $(BIN)/python
+	$(PIP) -r requirements/fuzz.txt
+	touch .venv/.base .venv/.model .venv/.dev $@
 .venv/.browser: requirements/browser.txt | $(BIN)/python
 	$(PIP) -r requirements/browser.txt
 	touch .venv/.base .venv/.model .venv/.dev $@
@@ -34,6 +37,11 @@ run: .venv/.base
 
 test: .venv/.dev
 	$(BIN)/python -m pytest
+
+# The whole corpus, requests from the OpenAPI document, and FUZZ_EXAMPLES of each made-up input: 1000 take some hours.
+test-fuzz: .venv/.fuzz
+	$(BIN)/python -m pytest -m fuzz --no-cov --numprocesses=0 predictions
+	$(BIN)/python -m pytest --no-cov predictions/tests/test_inputs.py
 
 # In Debian's chromium, which must be there: apt-get install chromium. One process: the tests share a service.
 test-browser: .venv/.browser
@@ -61,7 +69,7 @@ check: .venv/.dev
 
 # Needs uv. Every supported Python and platform in one file, with hashes.
 lock:
-	for name in base model dev browser; do \
+	for name in base model dev fuzz browser; do \
 		uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--custom-compile-command "make lock" requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done

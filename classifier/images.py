@@ -128,6 +128,9 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 # what it hands over; of AVIF and HEIC the planes and what is made of them; without and with alpha.
 TAKES = {"WEBP": (16.1, 17.1), "HEIF": (7.6, 8.6), "AVIF": (11.2, 12)}
 DEEP = 8  # for HEIC of more than 8 bits
+# Beside the pixels: strips that are converted, and what TIFF and BMP are shown as. Others' decoders take theirs before.
+STRIPS = 12_000_000
+SHOWN = 20_000_000
 ONE_BYTE, TWO_BYTES = {"1", "L", "P"}, {"I;16", "I;16B", "I;16L", "I;16N"}
 UNCOMPRESSED, JPEG_IN_TIFF = 1, 7  # TIFF's Compression
 
@@ -140,7 +143,8 @@ def decoded_bytes(image: Image.Image) -> int:
         pixel = 1.0 if image.mode in ONE_BYTE else 2.0 if image.mode in TWO_BYTES else 4.0
         if image.format in TAKES:
             pixel = TAKES[image.format][image.mode == "RGBA"] + (DEEP if image.info.get("bit_depth", 8) > 8 else 0)
-        whole = int(image.width * image.height * pixel)
+            return int(image.width * image.height * pixel)
+        whole = int(image.width * image.height * pixel) + STRIPS + (SHOWN if image.format in {"TIFF", "BMP"} else 0)
         return whole + (_tiff_strip(image) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0)
     except DECODER_ERRORS as error:
         raise NotAnImage(f"The image's header is damaged: {error}") from error

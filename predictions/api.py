@@ -43,7 +43,13 @@ from predictions.serializers import (
     UploadSerializer,
 )
 
-NOT_FOUND = {404: OpenApiResponse(DetailSerializer, description="Prediction not found")}
+DENIED = {
+    401: OpenApiResponse(DetailSerializer, description="Wrong credentials; or none, where they are needed"),
+    403: OpenApiResponse(DetailSerializer, description="The account may not do this"),
+    429: OpenApiResponse(DetailSerializer, description="Too many requests; come back after Retry-After seconds"),
+}
+NO_PAGE = {404: OpenApiResponse(DetailSerializer, description="The cursor is of another order, or made up")}
+NOT_FOUND = {404: OpenApiResponse(DetailSerializer, description="Prediction not found"), **DENIED}
 REFUSED = {
     400: OpenApiResponse(DetailSerializer, description="Not an acceptable image; the sentence says why"),
     410: OpenApiResponse(DetailSerializer, description="What was uploaded with this Idempotency-Key has been deleted"),
@@ -74,8 +80,9 @@ UPLOAD = {
     "type": "object",
     "properties": {
         "file": BINARY | {"description": "One photo."},
-        "files": {"type": "array", "items": BINARY, "description": "Instead of `file`: any number of photos."},
+        "files": {"type": "array", "items": BINARY, "minItems": 1, "description": "Instead of `file`: several photos."},
     },
+    "oneOf": [{"required": ["file"]}, {"required": ["files"]}],
 }
 
 
@@ -107,7 +114,7 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
         """Return the image of the URL, or say that there is none; an id that is no number names none either."""
         return self._find(self.get_queryset())
 
-    @extend_schema(responses={200: PredictionSerializer(many=True), **INVALID})
+    @extend_schema(responses={200: PredictionSerializer(many=True), **INVALID, **NO_PAGE, **DENIED})
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List images, newest first unless another order is asked for; further pages are in the Link header."""
         return super().list(request, *args, **kwargs)
@@ -122,7 +129,7 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
 
     @extend_schema(
         request={"multipart/form-data": UPLOAD},
-        responses={201: PredictionSerializer, **RESULTS, **REFUSED},
+        responses={201: PredictionSerializer, **RESULTS, **REFUSED, **DENIED},
         parameters=[IDEMPOTENCY_KEY],
     )
     def create(self, request: Request) -> Response:

@@ -28,7 +28,7 @@ def strip(content: bytes, kind: str, orientation: int) -> bytes:
         )
     try:
         return stripper(content, orientation)
-    except (LookupError, struct.error) as error:
+    except (LookupError, ValueError, struct.error) as error:
         raise CannotStrip("The file is damaged, so that its private metadata cannot be taken out") from error
 
 

@@ -91,8 +91,10 @@ def _write(prediction: ImagePrediction, image: Image.Image) -> None:
 
     kinds = [THUMBNAIL] if shown(prediction) == prediction.image_path.name else [THUMBNAIL, VIEW]
     moment = taken_at(image)
-    for kind in kinds:
-        _save(prediction.image_path.storage, name_of(prediction, kind), shrink(image, SIDES[kind]))
+    pictures = {kind: shrink(image, SIDES[kind]) for kind in kinds}
+    image.close()  # gives the pixels' memory back: encoding takes some, too
+    for kind, picture in pictures.items():
+        _save(prediction.image_path.storage, name_of(prediction, kind), picture)
     if moment:
         ImagePrediction.objects.filter(pk=prediction.pk).update(taken_at=timezone.make_aware(moment))
 

@@ -106,7 +106,7 @@ def inspect(file: UploadedFile[Any]) -> AcceptedImage:
     try:
         image = open_image(cast("IO[bytes]", file))
         width, height = upright_size(image)
-        _check_pixels(image)
+        _check_pixels(image, size)
     except NotAnImage as error:
         raise UploadRejected(str(error)) from error
     extension = EXTENSIONS[str(image.format)]
@@ -121,18 +121,20 @@ def largest() -> int:
     return int(settings.MAX_UPLOAD_MB * MEGABYTE)
 
 
-def _check_pixels(image: Image.Image) -> None:
-    """Refuse what is too large to decode. Raises UploadRejected and NotAnImage."""
+def _check_pixels(image: Image.Image, size: int) -> None:
+    """Refuse what is too large to decode, from a file of `size` bytes. Raises UploadRejected and NotAnImage."""
     pixels = image.width * image.height
-    size = f"The image has {image.width} x {image.height} pixels"
+    found = f"The image has {image.width} x {image.height} pixels"
     if pixels > settings.MAX_UPLOAD_MEGAPIXELS * 1_000_000:
-        raise UploadRejected(f"{size}; at most {settings.MAX_UPLOAD_MEGAPIXELS} megapixels are accepted")
+        raise UploadRejected(f"{found}; at most {settings.MAX_UPLOAD_MEGAPIXELS} megapixels are accepted")
     if max(image.size) > MAX_SIDE:
-        raise UploadRejected(f"{size}; at most {MAX_SIDE} on a side are accepted")
-    needed = decoded_bytes(image)
+        raise UploadRejected(f"{found}; at most {MAX_SIDE} on a side are accepted")
+    needed = decoded_bytes(image) + size
     if needed > settings.MAX_DECODED_MB * MEGABYTE:
-        most = settings.MAX_DECODED_MB * MEGABYTE / needed * pixels / 1_000_000
-        raise UploadRejected(f"{size}; of a {image.format} of this kind, at most {most:.0f} megapixels are accepted")
+        raise UploadRejected(
+            f"{found}. Decoding a {image.format} of this kind takes {needed / MEGABYTE:.0f} MB; "
+            f"at most {settings.MAX_DECODED_MB} MB are granted. Send it smaller, or as a JPEG"
+        )
 
 
 def without_metadata(file: UploadedFile[Any], accepted: AcceptedImage) -> tuple[UploadedFile[Any], AcceptedImage]:

@@ -190,7 +190,9 @@ def _photos(count: int) -> str:
 def _target(request: HttpRequest) -> str:
     """Return where a form wants to go back to, if that is here."""
     target = request.POST.get("back", "")
-    return target if url_has_allowed_host_and_scheme(target, allowed_hosts=None) else ""
+    # Anything without a slash redirect() would take for a view's name; Django refuses to lead to endless addresses.
+    here = target.startswith("/") and len(target) < 2000
+    return target if here and url_has_allowed_host_and_scheme(target, allowed_hosts=None) else ""
 
 
 def _back(request: HttpRequest) -> HttpResponse:

@@ -12,7 +12,13 @@ from config.tests.environment import ROOT, image_bytes
 from config.tests.service import Service
 
 README = (ROOT / "README.md").read_text()
-SOURCES = ("config/settings.py", "config/worker.py", "deploy/gunicorn.conf.py", "Makefile")
+SOURCES = (
+    "config/settings.py",
+    "config/worker.py",
+    "deploy/gunicorn.conf.py",
+    "predictions/tests/test_inputs.py",
+    "Makefile",
+)
 CODE = "".join((ROOT / path).read_text() for path in SOURCES)
 # Read by Keras itself.
 FOREIGN = {"KERAS_HOME"}
