@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import UploadedFile
 
@@ -70,7 +71,7 @@ class Import:
 
     def _rows(self, file: UploadedFile[Any], label: str) -> list[ImagePrediction]:
         """Return the rows of a content; a new one, if it is new. Raises UploadRejected and StorageFull."""
-        digest = uploads.sha256(file) if (file.size or 0) <= uploads.largest() else ""
+        digest = self._digest(file)
         known = ImagePrediction.objects.filter(sha256=digest).only("top_prediction", "corrected_at")
         if rows := list(known.order_by("pk")):
             self.already_there += 1
@@ -81,6 +82,14 @@ class Import:
         self.imported += 1
         self.ids.append(row.pk)
         return [row]
+
+    def _digest(self, file: UploadedFile[Any]) -> str:
+        """Return the SHA-256 that the file has, or would have, when it is stored; none if it is too large."""
+        if (file.size or 0) > uploads.largest():
+            return ""
+        if settings.STRIP_METADATA:
+            return uploads.without_metadata(file, uploads.inspect(file))[1].sha256
+        return uploads.sha256(file)
 
     def _pretend(self, file: UploadedFile[Any], digest: str, label: str) -> list[ImagePrediction]:
         """Judge a file as submit() would; return the row that there would be. Raises UploadRejected."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from PIL import ExifTags, Image
 
 from classifier.models import ModelVersion
 from config.tests.environment import image_bytes
@@ -291,3 +292,13 @@ def test_the_bounds_of_users_are_not_those_of_who_runs_the_service(
     folder = write(tmp_path / "in", {f"{number}.jpg": content for number, content in enumerate(photo_variants(3))})
     assert console("import_images", folder, "--by", "ada").code == 0
     assert ImagePrediction.objects.count() == 3
+
+
+def test_a_content_is_known_again_without_its_metadata(console: Console, tmp_path: Path, settings: Any) -> None:
+    settings.STRIP_METADATA = True
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "Ada"
+    folder = write(tmp_path / "in", {"a.jpg": image_bytes(exif=exif)})
+    assert console("import_images", folder, "--json").summary["imported"] == 1
+    assert console("import_images", folder, "--json").summary["already_there"] == 1
+    assert ImagePrediction.objects.count() == 1
