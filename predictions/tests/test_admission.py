@@ -120,7 +120,7 @@ class TestQuota:
 
     def test_the_page_says_so(self, client: Client, ada: User, large: Any) -> None:
         response = client.post("/", {"file": [large(), large()]})
-        assert response.status_code == 400
+        assert response.status_code == 507
         assert "may take up 1 MB" in response.content.decode()
 
     def test_deleting_makes_room(self, client: Client, ada: User, large: Any) -> None:

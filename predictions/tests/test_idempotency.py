@@ -124,7 +124,7 @@ def test_the_page_honours_it_too(client: Client, upload: Any) -> None:
     first, second = (post(client, upload(), path="/") for _ in range(2))
     assert first["Location"] == second["Location"]
     response = post(client, upload("other.jpg"), path="/")
-    assert response.status_code == 400
+    assert response.status_code == 422
     assert "take a new key for each upload" in response.content.decode()
 
 

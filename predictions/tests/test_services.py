@@ -78,24 +78,32 @@ def test_a_row_without_room_leaves_no_file(client: Any, upload: Any, settings: A
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_file_stays_if_only_the_answer_about_its_row_was_lost(client: Any, upload: Any, settings: Any) -> None:
+def test_a_file_stays_if_only_the_answer_about_its_row_was_lost(
+    client: Any, upload: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A server that is restarted can have written the row, and no longer say so."""
+    commit = connection.commit
 
-    def mute(execute: Any, sql: str, *arguments: Any) -> Any:
-        result = execute(sql, *arguments)
-        if sql.startswith("INSERT"):
-            raise OperationalError("server closed the connection unexpectedly")
-        return result
+    def mute() -> None:
+        commit()
+        raise OperationalError("server closed the connection unexpectedly")
 
-    with connection.execute_wrapper(mute):
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "commit", mute)
         assert client.post("/predictions/", {"file": upload()}).status_code == 503
     assert Path(ImagePrediction.objects.get().image_path.path) in files(settings)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_file_stays_while_nobody_can_tell_whether_it_has_a_row(upload: Any, settings: Any) -> None:
-    def away(*_: Any) -> None:
-        raise OperationalError("connection refused")
+    gone = False
+
+    def away(execute: Any, sql: str, *arguments: Any) -> Any:
+        nonlocal gone
+        gone = gone or sql.startswith("INSERT")
+        if gone:
+            raise OperationalError("connection refused")
+        return execute(sql, *arguments)
 
     with connection.execute_wrapper(away), pytest.raises(OperationalError):
         services.submit(upload())
