@@ -104,11 +104,7 @@ def _store(
     try:
         prediction.image_path.save(f"upload.{accepted.extension}", file, save=False)
         try:
-            with transaction.atomic():
-                prediction.save(force_insert=True)
-                if key:
-                    key.prediction = prediction
-                    key.save(force_insert=True)
+            _write(prediction, key)
         except BaseException:
             _withdraw(prediction)
             raise
@@ -118,6 +114,17 @@ def _store(
         raise
     queue.ring_for(prediction)
     return prediction
+
+
+def _write(prediction: ImagePrediction, key: IdempotencyKey | None) -> None:
+    """Write the row, and its key with it."""
+    if key is None:
+        prediction.save(force_insert=True)  # alone, it holds SQLite's lock for half as long
+        return
+    with transaction.atomic():
+        prediction.save(force_insert=True)
+        key.prediction = prediction
+        key.save(force_insert=True)
 
 
 def _withdraw(prediction: ImagePrediction) -> None:

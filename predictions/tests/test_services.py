@@ -78,18 +78,16 @@ def test_a_row_without_room_leaves_no_file(client: Any, upload: Any, settings: A
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_file_stays_if_only_the_answer_about_its_row_was_lost(
-    client: Any, upload: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_stays_if_only_the_answer_about_its_row_was_lost(client: Any, upload: Any, settings: Any) -> None:
     """A server that is restarted can have written the row, and no longer say so."""
-    commit = connection.commit
 
-    def mute() -> None:
-        commit()
-        raise OperationalError("server closed the connection unexpectedly")
+    def mute(execute: Any, sql: str, *arguments: Any) -> Any:
+        result = execute(sql, *arguments)
+        if sql.startswith("INSERT"):
+            raise OperationalError("server closed the connection unexpectedly")
+        return result
 
-    with monkeypatch.context() as patch:
-        patch.setattr(connection, "commit", mute)
+    with connection.execute_wrapper(mute):
         assert client.post("/predictions/", {"file": upload()}).status_code == 503
     assert Path(ImagePrediction.objects.get().image_path.path) in files(settings)
 

@@ -144,14 +144,14 @@ def test_a_poison_image_fails_alone(submit: Submit, model: ModelVersion, monkeyp
     innocent = [submit().pk for _ in range(6)]
     poison = submit("poison.jpg", image_bytes(size=(99, 99)))
     innocent += [submit().pk for _ in range(6)]
-    real = tasks.classify
+    real = tasks.look
 
-    def dies(prediction: ImagePrediction, *rest: Any) -> None:
+    def dies(prediction: ImagePrediction, *rest: Any) -> Any:
         if prediction.pk == poison.pk:
             raise SystemExit
-        real(prediction, *rest)
+        return real(prediction, *rest)
 
-    monkeypatch.setattr(tasks, "classify", dies)
+    monkeypatch.setattr(tasks, "look", dies)
     deaths = 0
     while ImagePrediction.objects.filter(status__in=[Status.PENDING, Status.PROCESSING]).exists():
         try:
@@ -187,5 +187,5 @@ def test_an_image_deleted_meanwhile_is_no_fault(
     prediction = submit()
     [claimed] = ImagePrediction.objects.claim()
     ImagePrediction.objects.filter(pk=prediction.pk).delete()
-    tasks.classify(claimed, load(model.path, model.digest), model)
+    tasks.classify([claimed], load(model.path, model.digest), model)
     assert "came too late" in caplog.text
