@@ -5,7 +5,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes
 export HOST ?= 127.0.0.1
 export PORT ?= 8000
 
-.PHONY: run test test-browser test-chaos test-fuzz screenshots check lock
+.PHONY: run sbom test test-browser test-chaos test-fuzz screenshots check lock
 .DEFAULT_GOAL := run
 
 # Installed again only when the locked requirements change, so that a second start needs no network.
@@ -26,6 +26,9 @@ $(BIN)/python:
 .venv/.browser: requirements/browser.txt | $(BIN)/python
 	$(PIP) -r requirements/browser.txt
 	touch .venv/.base .venv/.model .venv/.dev $@
+.venv/.audit: requirements/audit.txt .venv/.base
+	$(PIP) -r requirements/audit.txt
+	touch $@
 
 run: .venv/.base
 	$(BIN)/python manage.py migrate --verbosity 0
@@ -58,6 +61,12 @@ test-chaos: .venv/.dev
 screenshots: .venv/.browser
 	$(BIN)/python -m config.tests.screenshots
 
+# What runs in production: sbom.json (CycloneDX), with versions and hashes, and the licences in docs/licences.md.
+sbom: .venv/.audit
+	$(BIN)/cyclonedx-py requirements requirements/base.txt --output-reproducible --output-file sbom.json
+	$(BIN)/pip-licenses --from=mixed --format=markdown --with-urls --output-file=docs/licences.md \
+		--packages $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements/base.txt | sort -u)
+
 check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -69,7 +78,7 @@ check: .venv/.dev
 
 # Needs uv. Every supported Python and platform in one file, with hashes.
 lock:
-	for name in base model dev fuzz browser; do \
+	for name in base model dev fuzz browser audit; do \
 		uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--custom-compile-command "make lock" requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done

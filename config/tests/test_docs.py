@@ -70,3 +70,9 @@ def test_the_tree_is_the_disks() -> None:
     folders = {path.split("/")[0] for path in tracked if "/" in path and not path.startswith(".")}
     assert folders <= names
     assert all((ROOT / name).exists() for name in names)
+
+
+def test_the_threat_model_names_tests_that_exist() -> None:
+    named = re.findall(r"`((?:config|predictions|classifier)/tests/[^`]+)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) > 10
+    assert [path for path in named if not (ROOT / path).exists()] == []
