@@ -19,8 +19,9 @@ from predictions.dashboard import figures
 from predictions.exceptions import REFUSALS, STATUS
 from predictions.filters import PredictionFilter
 from predictions.forms import BulkForm
-from predictions.models import Correction, ImagePrediction
+from predictions.models import LABEL_LENGTH, Correction, ImagePrediction
 from predictions.readiness import problems
+from predictions.uploads import printable
 
 PAGE_SIZE = 60
 SUGGESTIONS = 20
@@ -174,7 +175,8 @@ def undo(request: HttpRequest, batch: Any) -> HttpResponse:
 @require_safe
 def labels(request: HttpRequest) -> HttpResponse:
     """Suggest labels that contain what is typed, whatever the field is called: the model's, and those people gave."""
-    typed = str(next(iter(request.GET.values()), "")).strip().lower()
+    # No label has control characters, and PostgreSQL refuses to look for some.
+    typed = printable(str(next(iter(request.GET.values()), "")))[:LABEL_LENGTH].lower()
     version = ModelVersion.objects.serving()
     known = set(version.labels() if version else [])
     given = Correction.objects.filter(label_after__icontains=typed).values_list("label_after", flat=True)

@@ -126,7 +126,9 @@ def test_ids(client: Client, pk: str) -> None:
 @given(name=texts)
 def test_names(client: Client, name: str) -> None:
     prediction = services.submit(SimpleUploadedFile("x", encode(picture(size=(20, 20)), "PNG")))
-    ImagePrediction.objects.filter(pk=prediction.pk).update(filename=uploads.printable(name) or "unnamed")
+    ImagePrediction.objects.filter(pk=prediction.pk).update(
+        filename=uploads.printable(name)[: uploads.NAME_LENGTH] or "unnamed"
+    )
     shown = client.get(f"/predictions/{prediction.pk}/").json()["filename"]
     assert shown
     assert shown.isprintable()
