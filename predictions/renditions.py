@@ -11,6 +11,7 @@ from pathlib import PurePath
 from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage
+from django.db import OperationalError
 from django.utils import timezone
 from PIL import Image
 
@@ -25,6 +26,9 @@ THUMBNAIL, VIEW = "thumbnail", "view"
 SIDES = {THUMBNAIL: 320, VIEW: 2048}  # pixels, of the longer side
 # No browser shows these, or not every one.
 UNSHOWABLE = {".heic", ".tif", ".bmp", ".avif"}
+
+# Images that this process set about, but that found no room. The database may be on the same full disk.
+_owed: set[int] = set()
 
 
 def name_of(prediction: ImagePrediction, kind: str) -> str:
@@ -52,7 +56,9 @@ def files_of(prediction: ImagePrediction) -> list[str]:
 
 
 def make_next() -> bool:
-    """Make the renditions of one classified image that has none; return False if there is none."""
+    """Make the renditions of one classified image that has none; return False if there is none, or no room."""
+    if _owed and not _unmark():
+        return False
     for prediction in ImagePrediction.objects.filter(status=Status.DONE, rendered_at=None).order_by("-pk")[:8]:
         if make(prediction):
             return True
@@ -74,8 +80,20 @@ def make(prediction: ImagePrediction, image: Image.Image | None = None) -> bool:
     except (NotAnImage, OSError) as error:
         logger.warning("Prediction %s: no thumbnail: %s", prediction.pk, error)
         if is_disk_full(error):
-            row.update(rendered_at=None)
+            _owed.add(prediction.pk)
             return False
+    return True
+
+
+def _unmark() -> bool:
+    """Forget that the images were set about that found no room; return False if the database has none for that."""
+    try:
+        ImagePrediction.objects.filter(pk__in=_owed).update(rendered_at=None)
+    except OperationalError as error:
+        if not is_disk_full(error):
+            raise
+        return False
+    _owed.clear()
     return True
 
 
