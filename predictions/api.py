@@ -48,8 +48,12 @@ DENIED = {
     403: OpenApiResponse(DetailSerializer, description="The account may not do this"),
     429: OpenApiResponse(DetailSerializer, description="Too many requests; come back after Retry-After seconds"),
 }
+BODY = {
+    411: OpenApiResponse(DetailSerializer, description="A body in chunks, without a Content-Length"),
+    413: OpenApiResponse(DetailSerializer, description="A body larger than MAX_REQUEST_MB"),
+}
 NO_PAGE = {404: OpenApiResponse(DetailSerializer, description="The cursor is of another order, or made up")}
-NOT_FOUND = {404: OpenApiResponse(DetailSerializer, description="Prediction not found"), **DENIED}
+NOT_FOUND = {404: OpenApiResponse(DetailSerializer, description="Prediction not found"), **DENIED, **BODY}
 REFUSED = {
     400: OpenApiResponse(DetailSerializer, description="Not an acceptable image; the sentence says why"),
     410: OpenApiResponse(DetailSerializer, description="What was uploaded with this Idempotency-Key has been deleted"),
@@ -129,7 +133,7 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
 
     @extend_schema(
         request={"multipart/form-data": UPLOAD},
-        responses={201: PredictionSerializer, **RESULTS, **REFUSED, **DENIED},
+        responses={201: PredictionSerializer, **RESULTS, **REFUSED, **DENIED, **BODY},
         parameters=[IDEMPOTENCY_KEY],
     )
     def create(self, request: Request) -> Response:
