@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 TASK_SECONDS = 5
 # How long an answer may wait for the next ones: nobody notices it.
 WRITE_SECONDS = 0.05
+DRAIN_WRITE_SECONDS = 1.0  # of a command nobody awaits the single image
 
 
 def classify_pending() -> None:
@@ -54,7 +55,7 @@ def classify_pending() -> None:
 def drain(go_on: Callable[[], bool]) -> None:
     """Classify waiting images, asking before each claim whether to go on, until none is left. For commands: no bell."""
     while go_on() and (loaded := load_serving()) and (predictions := ImagePrediction.objects.claim()):
-        classify(predictions, *loaded)
+        classify(predictions, *loaded, within=DRAIN_WRITE_SECONDS)
 
 
 def load_serving() -> "tuple[Classifier, ModelVersion] | None":
@@ -84,10 +85,16 @@ class Answer:
     error: str = ""
 
 
-def classify(predictions: list[ImagePrediction], classifier: "Classifier", version: ModelVersion) -> Image.Image | None:
+def classify(
+    predictions: list[ImagePrediction],
+    classifier: "Classifier",
+    version: ModelVersion,
+    *,
+    within: float = WRITE_SECONDS,
+) -> Image.Image | None:
     """Classify claimed images and record the answers. Return the last one's pixels, if it has an answer.
 
-    Answers that come within WRITE_SECONDS are written in one transaction: each alone would take a fifth of the time,
+    Answers that come within so many seconds are written in one transaction: each alone would take a fifth of the time,
     and keep uploads waiting for SQLite's lock.
     """
     answers: list[tuple[ImagePrediction, Answer | None]] = []
@@ -96,7 +103,7 @@ def classify(predictions: list[ImagePrediction], classifier: "Classifier", versi
         image = None  # pixels of one image at a time: they can be 200 MB
         answer, image = look(prediction, classifier)
         answers.append((prediction, answer))
-        if prediction is predictions[-1] or time.monotonic() - written > WRITE_SECONDS:
+        if prediction is predictions[-1] or time.monotonic() - written > within:
             with transaction.atomic():
                 for looked_at, found in answers:
                     recorded = record(looked_at, found, version)
