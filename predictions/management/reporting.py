@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from abc import ABC, abstractmethod
 from typing import IO, Any, Self
 
 from django.contrib.auth.models import User
@@ -54,7 +55,7 @@ def progress(title: str, total: int) -> tqdm[Any] | LogLines:
     return LogLines(title, total, sys.stderr)
 
 
-class ReportingCommand(BaseCommand):
+class ReportingCommand(BaseCommand, ABC):
     """A command over many rows or files.
 
     It exits 0 if all is well, 1 if something failed or conflicts, 2 if it cannot start. Its summary goes to stdout, for
@@ -80,17 +81,17 @@ class ReportingCommand(BaseCommand):
         if complaint := self.complaint(summary):
             raise CommandError(complaint, returncode=SOME_FAILED)
 
+    @abstractmethod
     def run(self, **options: Any) -> dict[str, Any]:
         """Do the work; return the summary, which --json prints as it is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def show(self, summary: dict[str, Any]) -> None:
         """Print the summary for people."""
-        raise NotImplementedError
 
+    @abstractmethod
     def complaint(self, summary: dict[str, Any]) -> str:
         """Return what is wrong, empty if nothing is."""
-        raise NotImplementedError
 
     def tell(self, sentence: str) -> None:
         """Print a line about one item to stderr, above a progress bar if there is one. File names are not trusted."""
