@@ -57,6 +57,7 @@ class NotAnImage(ValueError):
     """The bytes are no image of a format that we read, or one that is damaged."""
 
 
+THUMBNAIL = 320  # pixels of its longer side
 DRAFT = 256  # pixels of the shorter side that a JPEG is decoded to at least: what any model so far wants
 
 # What Pillow's parsers and decoders let through on hostile bytes.
@@ -135,6 +136,21 @@ ONE_BYTE, TWO_BYTES = {"1", "L", "P"}, {"I;16", "I;16B", "I;16L", "I;16N"}
 UNCOMPRESSED, JPEG_IN_TIFF = 1, 7  # TIFF's Compression
 
 
+def draft(image: Image.Image, shorter: int) -> None:
+    """Have an opened JPEG decoded at 1/2, 1/4 or 1/8, if its shorter side then has so many pixels.
+
+    The longer one has enough for a thumbnail then, so that one decoding will do. Other formats stay as they are.
+    """
+    scale = _reduction(image, shorter)
+    image.draft(None, (image.width // scale, image.height // scale))
+
+
+def _reduction(image: Image.Image, shorter: int) -> int:
+    """Return by how much a JPEG may be reduced while it is decoded: 1, 2, 4 or 8."""
+    least, most = min(image.size), max(image.size)
+    return next((scale for scale in (8, 4, 2) if least // scale >= shorter and most // scale >= THUMBNAIL), 1)
+
+
 def decoded_bytes(image: Image.Image) -> int:
     """Return how many bytes decoding an opened image takes at most, from its header. Raises NotAnImage."""
     try:
@@ -153,7 +169,7 @@ def decoded_bytes(image: Image.Image) -> int:
 def _decoded_jpeg(image: JpegImagePlugin.JpegImageFile) -> int:
     """A JPEG is decoded at 1/8 to 1/1; but where its components come in several scans, all coefficients are kept."""
     pixels = image.width * image.height
-    scale = next((scale for scale in (8, 4, 2) if min(image.size) // scale >= DRAFT), 1)
+    scale = _reduction(image, DRAFT)
     decoded = pixels * len(image.layer) // scale**2 * 4 // 3
     if _in_one_scan(image):
         return decoded

@@ -20,11 +20,18 @@ UPRIGHT = {
 WHITE = (255, 255, 255, 255)
 STRIP = 250_000  # pixels converted at once
 BAND = 128  # rows of the result made at once
-REACH = 2  # of the bicubic filter, in pixels of whichever side is coarser
+REACH = 2  # of the bicubic filter, in pixels of whichever side is coarser; the other's is less
+# As good as bicubic for making smaller, in Pillow's own comparison, and nearly twice as fast: for what people look at.
+QUICK = Image.Resampling.HAMMING
 Box = tuple[float, float, float, float]
 
 
-def resize(image: Image.Image, size: tuple[int, int], box: Box | None = None) -> Image.Image:
+def resize(
+    image: Image.Image,
+    size: tuple[int, int],
+    box: Box | None = None,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Image.Image:
     """Decode an image and resize it, or the box of it, to RGB of `size` (width, height) pixels; it is not turned.
 
     Beside the decoded pixels it takes a few MB, however large they are. Raises NotAnImage when the data is damaged.
@@ -33,9 +40,12 @@ def resize(image: Image.Image, size: tuple[int, int], box: Box | None = None) ->
         image.load()
         box = box or (0.0, 0.0, *image.size)
         if image.mode.startswith(("I", "F")):
-            return _eight_bits(image, size, box)
+            return _eight_bits(image, size, box, resample)
         # Colours are averaged by how much of them is seen: with their alpha multiplied in.
-        small = _scale(image, "RGBa" if image.has_transparency_data else "RGB", size, box)
+        mode = "RGBa" if image.has_transparency_data else "RGB"
+        if image.mode == mode and image.width * image.height <= STRIP:
+            return image.resize(size, resample, box=box)
+        small = _scale(image, mode, size, box, resample)
     except DECODER_ERRORS as error:
         raise NotAnImage(f"The image is damaged and cannot be decoded: {error}") from error
     if small.mode == "RGBa":
@@ -57,11 +67,11 @@ def shrink(image: Image.Image, side: int) -> Image.Image:
     """
     image.draft(None, (side, side))
     scale = min(1.0, side / max(image.size))
-    small = resize(image, (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    small = resize(image, (max(1, round(image.width * scale)), max(1, round(image.height * scale))), resample=QUICK)
     return upright(small, orientation(image))
 
 
-def _scale(image: Image.Image, mode: str, size: tuple[int, int], box: Box) -> Image.Image:
+def _scale(image: Image.Image, mode: str, size: tuple[int, int], box: Box, resample: Image.Resampling) -> Image.Image:
     """Convert a decoded image to `mode` and resize the box of it: what convert() and resize() give, band by band."""
     top, bottom = box[1], box[3]
     ratio = (bottom - top) / size[1]
@@ -71,13 +81,15 @@ def _scale(image: Image.Image, mode: str, size: tuple[int, int], box: Box) -> Im
         end = min(start + BAND, size[1])
         first = max(0, math.floor(top + start * ratio - reach))
         last = min(image.height, math.ceil(top + end * ratio + reach))
-        narrow = _narrow(image, mode, size[0], (box[0], first, box[2], last))
+        narrow = _narrow(image, mode, size[0], (box[0], first, box[2], last), resample)
         band = (0, top + start * ratio - first, size[0], top + end * ratio - first)
-        scaled.paste(narrow.resize((size[0], end - start), Image.Resampling.BICUBIC, box=band), (0, start))
+        scaled.paste(narrow.resize((size[0], end - start), resample, box=band), (0, start))
     return scaled
 
 
-def _narrow(image: Image.Image, mode: str, width: int, box: tuple[float, int, float, int]) -> Image.Image:
+def _narrow(
+    image: Image.Image, mode: str, width: int, box: tuple[float, int, float, int], resample: Image.Resampling
+) -> Image.Image:
     """Convert the box of an image to `mode` and resize it to a width, strip by strip; its height stays."""
     left, first, right, last = box
     reach = REACH * max(1.0, (right - left) / width) + 1
@@ -87,7 +99,7 @@ def _narrow(image: Image.Image, mode: str, width: int, box: tuple[float, int, fl
     for row in range(first, last, rows):
         strip = _converted(image.crop((begin, row, end, min(row + rows, last))), mode)
         inner = (left - begin, 0, right - begin, strip.height)
-        narrow.paste(strip.resize((width, strip.height), Image.Resampling.BICUBIC, box=inner), (0, row - first))
+        narrow.paste(strip.resize((width, strip.height), resample, box=inner), (0, row - first))
     return narrow
 
 
@@ -98,12 +110,12 @@ def _converted(part: Image.Image, mode: str) -> Image.Image:
     return (part.convert("I") if part.mode.startswith("I;16") else part).convert(mode)
 
 
-def _eight_bits(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
+def _eight_bits(image: Image.Image, size: tuple[int, int], box: Box, resample: Image.Resampling) -> Image.Image:
     """Resize greys of more than 8 bits, and scale them to 8; Pillow's own convert() would clip them to white.
 
     16-bit files are scaled by the bits they use, as many hold 12; others, whose range nobody knows, from least to most.
     """
-    values = np.asarray(_scale(image, "F", size, box))
+    values = np.asarray(_scale(image, "F", size, box, resample))
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     if image.mode.startswith("I;16"):

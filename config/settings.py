@@ -209,7 +209,10 @@ STATICFILES_STORAGE_CLASS = (
     else "django.contrib.staticfiles.storage.StaticFilesStorage"
 )
 STORAGES = {
-    "default": {"BACKEND": "predictions.storage.DurableFileSystemStorage"},
+    "default": {
+        "BACKEND": "predictions.storage.DurableFileSystemStorage",
+        "OPTIONS": {"allow_overwrite": True},  # a rendition by the same; originals have names of our own making
+    },
     "staticfiles": {"BACKEND": STATICFILES_STORAGE_CLASS},
 }
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import itertools
 import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import PurePath
 from typing import Any
@@ -43,6 +45,16 @@ class Status(models.TextChoices):
     FAILED = "failed"
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of an image, and what was found out on the way."""
+
+    labels: list[dict[str, Any]]  # best first
+    milliseconds: float  # of decoding and inference
+    taken_at: datetime | None = None
+    is_rendered: bool = False  # whether its thumbnail was made, too
+
+
 def storage_name(prediction: ImagePrediction, name: str) -> str:
     """Return a name of our own making, so that two uploads of one file name never meet."""
     return f"{prediction.created_at:%Y/%m/%d}/{uuid.uuid4().hex}{PurePath(name).suffix}"
@@ -61,7 +73,7 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         At most BATCH, and at most half of those in sight: the rest is for the other workers. One that was tried before
         comes alone, so that an image which kills its worker takes no innocent ones with it.
         """
-        while waiting := list(self.pending().order_by("pk").only("attempts", "image_path")[: 2 * BATCH]):
+        while waiting := list(self.pending().order_by("pk").only("attempts", "image_path", "rendered_at")[: 2 * BATCH]):
             fresh = list(itertools.takewhile(lambda row: row.attempts == 0, waiting))
             if claimed := self._lease(fresh[: max(1, len(waiting) // 2)] or waiting[:1]):
                 return claimed
@@ -111,6 +123,17 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         failed_before = finished.exclude(error="").update(error=behind)
         classified = finished.filter(error="").update(error=FILE_GONE)
         return failed_before + classified + self.pending().update(status=Status.FAILED, error=FILE_GONE)
+
+    @transaction.atomic(savepoint=False)
+    def finish(self, answers: Iterable[tuple[ImagePrediction, Answer]], version: ModelVersion) -> list[ImagePrediction]:
+        """Record a model's answers; return the images whose claim still held, and whose answers therefore count.
+
+        A correction stays the truth: the answer is then recorded beside it. What other versions said is kept.
+        """
+        now = timezone.now()
+        finished = [(prediction, answer) for prediction, answer in answers if prediction._finish(answer, version, now)]
+        Classification.objects.record(finished, version, now)
+        return [prediction for prediction, _ in finished]
 
     def requeue(self) -> int:
         """Return finished and failed images to the queue, to be classified again; return how many."""
@@ -197,21 +220,15 @@ class ImagePrediction(models.Model):
         """Return the confidence for people."""
         return "" if self.confidence is None else f"{self.confidence:.0%}"
 
-    @transaction.atomic
-    def finish(self, labels: list[dict[str, Any]], version: ModelVersion, milliseconds: float) -> bool:
-        """Record a model's answer, best label first; return False if this claim had been lost.
-
-        A correction stays the truth: the answer is then recorded beside it. What other versions said is kept.
-        """
-        now = timezone.now()
-        answer: dict[str, Any] = {"status": Status.DONE, "error": "", "lease_expires_at": None}
-        answer |= {"all_predictions": labels, "model_version": version, "classified_at": now}
-        truth = {"top_prediction": labels[0]["label"], "confidence": labels[0]["confidence"]}
+    def _finish(self, answer: Answer, version: ModelVersion, now: datetime) -> bool:
+        """Show an answer, unless a correction is the truth; return False if this claim had been lost."""
+        said: dict[str, Any] = {"status": Status.DONE, "error": "", "lease_expires_at": None}
+        said |= {"all_predictions": answer.labels, "model_version": version, "classified_at": now}
+        said |= {"taken_at": answer.taken_at} if answer.taken_at else {}
+        said |= {"rendered_at": now} if answer.is_rendered else {}
+        truth = {"top_prediction": answer.labels[0]["label"], "confidence": answer.labels[0]["confidence"]}
         claim = self._claim()
-        if not claim.filter(corrected_at=None).update(**answer, **truth) and not claim.update(**answer):
-            return False
-        Classification.objects.record(self, version, labels, milliseconds, now)
-        return True
+        return claim.filter(corrected_at=None).update(**said, **truth) == 1 or claim.update(**said) == 1
 
     def restore_truth(self) -> None:
         """Show the newest correction that stands, else the model's own answer, else nothing."""
@@ -245,21 +262,23 @@ class ImagePrediction(models.Model):
 class ClassificationQuerySet(models.QuerySet["Classification"]):
     """What models said of many images."""
 
-    def record(
-        self,
-        prediction: ImagePrediction,
-        version: ModelVersion,
-        labels: list[dict[str, Any]],
-        milliseconds: float,
-        now: datetime,
-    ) -> None:
-        """Keep a version's answer for an image, in place of its earlier one."""
-        answer = {"labels": labels, "milliseconds": milliseconds, "created_at": now}
+    def record(self, answers: Iterable[tuple[ImagePrediction, Answer]], version: ModelVersion, now: datetime) -> None:
+        """Keep a version's answers, in place of its earlier ones for these images."""
+        columns = ["labels", "milliseconds", "created_at"]
         self.bulk_create(
-            [Classification(prediction=prediction, model_version=version, **answer)],
+            [
+                Classification(
+                    prediction=prediction,
+                    model_version=version,
+                    labels=answer.labels,
+                    milliseconds=answer.milliseconds,
+                    created_at=now,
+                )
+                for prediction, answer in answers
+            ],
             update_conflicts=True,
             unique_fields=["prediction", "model_version"],
-            update_fields=list(answer),
+            update_fields=columns,
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.files.storage import FileSystemStorage
 from django.db import OperationalError
 
+RENDITIONS = "renditions/"  # the folder of what is made from the originals
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_ROOM_IN_DATABASE = ("disk is full", "No space left on device")  # SQLite's words, and PostgreSQL's
 
@@ -20,13 +21,18 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 class DurableFileSystemStorage(FileSystemStorage):
-    """Files that are on the disk, whole, once save() returns; and not there at all when it raises."""
+    """Files that are on the disk, whole, once save() returns; and not there at all when it raises.
+
+    What can be made again, the renditions, reaches the disk when the system sees fit: waiting for it would take a
+    burst a quarter of its speed. After a power cut such a file may be empty.
+    """
 
     def _save(self, name: str, content: Any) -> str:
         try:
             name = super()._save(name, content)  # type: ignore[misc]  # Django's own hook, absent from the stubs
-            for path in (Path(self.path(name)), Path(self.path(name)).parent):
-                _flush(path)
+            if not name.startswith(RENDITIONS):
+                for path in (Path(self.path(name)), Path(self.path(name)).parent):
+                    _flush(path)
         except BaseException:
             self.delete(name)
             raise

@@ -3,19 +3,18 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import transaction
-from PIL import Image
+from django.utils import timezone
 
 from classifier.bundle import BundleError
-from classifier.images import NotAnImage
+from classifier.images import NotAnImage, taken_at
 from classifier.memory import at_most
 from classifier.models import ModelVersion
 from predictions import queue, renditions
-from predictions.models import FILE_GONE, ImagePrediction
+from predictions.models import FILE_GONE, Answer, ImagePrediction
 
 if TYPE_CHECKING:
     from classifier.runtime import Classifier
@@ -31,21 +30,16 @@ DRAIN_WRITE_SECONDS = 1.0  # of a command nobody awaits the single image
 
 
 def classify_pending() -> None:
-    """Classify waiting images until none is left or TASK_SECONDS have passed; in the time left, make thumbnails."""
+    """Classify waiting images until none is left or TASK_SECONDS have passed; then make thumbnails still missing."""
     if not (loaded := load_serving()):
         return
     stop = time.monotonic() + TASK_SECONDS
-    predictions = ImagePrediction.objects.claim()
-    while predictions:
-        image = classify(predictions, *loaded)
+    while predictions := ImagePrediction.objects.claim():
+        classify(predictions, *loaded)
         if time.monotonic() > stop:
             # Two for one: while a backlog lasts, ever more workers of ever more machines join in.
             queue.ring(2)
             return
-        last, predictions = predictions[-1], ImagePrediction.objects.claim()
-        if image and not predictions:
-            renditions.make(last, image)
-            image = None
     while renditions.make_next():
         if time.monotonic() > stop or ImagePrediction.objects.pending().exists():
             queue.ring()
@@ -53,9 +47,14 @@ def classify_pending() -> None:
 
 
 def drain(go_on: Callable[[], bool]) -> None:
-    """Classify waiting images, asking before each claim whether to go on, until none is left. For commands: no bell."""
+    """Classify waiting images, asking before each claim whether to go on, until none is left; then thumbnails.
+
+    For commands: no bell.
+    """
     while go_on() and (loaded := load_serving()) and (predictions := ImagePrediction.objects.claim()):
         classify(predictions, *loaded, within=DRAIN_WRITE_SECONDS)
+    while go_on() and renditions.make_next():
+        pass
 
 
 def load_serving() -> "tuple[Classifier, ModelVersion] | None":
@@ -76,70 +75,59 @@ def load_serving() -> "tuple[Classifier, ModelVersion] | None":
     return None
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What is to be recorded of an image: its labels, best first, or why there are none."""
-
-    labels: list[dict[str, Any]] = field(default_factory=list)
-    milliseconds: float = 0
-    error: str = ""
-
-
 def classify(
     predictions: list[ImagePrediction],
     classifier: "Classifier",
     version: ModelVersion,
     *,
     within: float = WRITE_SECONDS,
-) -> Image.Image | None:
-    """Classify claimed images and record the answers. Return the last one's pixels, if it has an answer.
+) -> None:
+    """Classify claimed images and record the answers.
 
     Answers that come within so many seconds are written in one transaction: each alone would take a fifth of the time,
     and keep uploads waiting for SQLite's lock.
     """
-    answers: list[tuple[ImagePrediction, Answer | None]] = []
-    image, recorded, written = None, False, time.monotonic()
+    looked_at: list[tuple[ImagePrediction, Answer | str]] = []
+    written = time.monotonic()
     for prediction in predictions:
-        image = None  # pixels of one image at a time: they can be 200 MB
-        answer, image = look(prediction, classifier)
-        answers.append((prediction, answer))
+        if found := look(prediction, classifier):
+            looked_at.append((prediction, found))
         if prediction is predictions[-1] or time.monotonic() - written > within:
-            with transaction.atomic():
-                for looked_at, found in answers:
-                    recorded = record(looked_at, found, version)
-            answers, written = [], time.monotonic()
-    return image if recorded else None
+            record(looked_at, version)
+            looked_at, written = [], time.monotonic()
 
 
-def look(prediction: ImagePrediction, classifier: "Classifier") -> tuple[Answer | None, Image.Image | None]:
-    """Classify one image; return the answer and its pixels.
+def look(prediction: ImagePrediction, classifier: "Classifier") -> Answer | str | None:
+    """Classify one image, and make its thumbnail from the same pixels. Return its answer, or why it never has one.
 
-    What is not the image's fault, a full memory or a storage that is away, has no answer and leaves the claim as it is:
+    What is not the image's fault, a full memory or a storage that is away, has neither and leaves the claim as it is:
     when its lease ends the sweep has it tried again, MAX_ATTEMPTS times.
     """
     try:
-        image = renditions.read(prediction)
-        start = time.perf_counter()
+        image, start = renditions.read(prediction), time.perf_counter()
         with at_most(settings.MAX_DECODED_MB):
             labels = [label.to_dict() for label in classifier.classify(image).labels]
-        return Answer(labels, (time.perf_counter() - start) * 1000), image
+            milliseconds, moment = (time.perf_counter() - start) * 1000, taken_at(image)
+            # One that ended a worker before gets its labels first: the thumbnail may have been the reason.
+            is_wanted = prediction.attempts == 1 and not prediction.rendered_at
+            is_rendered = is_wanted and renditions.sketch(prediction, image)
+        return Answer(labels, milliseconds, moment and timezone.make_aware(moment), is_rendered)
     except NotAnImage as error:
-        return Answer(error=str(error)), None
+        return str(error)
     except FileNotFoundError:
-        return Answer(error=FILE_GONE), None
+        return FILE_GONE
     except Exception:
         logger.exception("Prediction %s: attempt %d failed", prediction.pk, prediction.attempts)
-        return None, None
+        return None
 
 
-def record(prediction: ImagePrediction, answer: Answer | None, version: ModelVersion) -> bool:
-    """Write an answer down; return whether there was one and the claim still held."""
-    if answer is None:
-        return False
-    if answer.labels:
-        recorded = prediction.finish(answer.labels, version, answer.milliseconds)
-    else:
-        recorded = prediction.fail(answer.error)
-    if not recorded:
-        logger.info("Prediction %s: it was deleted, or this attempt came too late", prediction.pk)
-    return recorded
+@transaction.atomic
+def record(looked_at: list[tuple[ImagePrediction, Answer | str]], version: ModelVersion) -> None:
+    """Write down what was found of images, where the claim still holds."""
+    answers = [(prediction, found) for prediction, found in looked_at if isinstance(found, Answer)]
+    recorded = ImagePrediction.objects.finish(answers, version)
+    recorded += [prediction for prediction, found in looked_at if isinstance(found, str) and prediction.fail(found)]
+    for prediction, _ in looked_at:
+        if prediction not in recorded:
+            logger.info("Prediction %s: it was deleted, or this attempt came too late", prediction.pk)
+            renditions.discard_orphans(prediction)

@@ -22,7 +22,7 @@ from classifier.models import ModelVersion
 from predictions import services
 from predictions.admin import lists
 from predictions.datasets.records import COLUMNS
-from predictions.models import Correction, ImagePrediction, Status
+from predictions.models import Answer, Correction, ImagePrediction, Status
 
 pytestmark = pytest.mark.django_db
 PHOTOS = "/admin/predictions/imageprediction/"
@@ -389,7 +389,10 @@ class TestPhoto:
     def test_it_shows_photo_answers_history_and_links(self, admin_client: Client, submit: Any, version: Any) -> None:
         prediction = submit()
         [claimed] = ImagePrediction.objects.claim()
-        claimed.finish([{"label": "tabby", "confidence": 0.5}, {"label": "lynx", "confidence": 0.2}], version, 5)
+        ImagePrediction.objects.finish(
+            [(claimed, Answer([{"label": "tabby", "confidence": 0.5}, {"label": "lynx", "confidence": 0.2}], 5))],
+            version,
+        )
         services.correct(ImagePrediction.objects.all(), "puma", 1, by=None, source=Correction.Source.API)
         following = submit()
         page = admin_client.get(f"{PHOTOS}{prediction.pk}/change/").content.decode()

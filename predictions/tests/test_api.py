@@ -14,7 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from config.tests.environment import image_bytes
 from predictions import services
-from predictions.models import Correction, ImagePrediction, Status
+from predictions.models import Answer, Correction, ImagePrediction, Status
 
 pytestmark = pytest.mark.django_db
 Submit = Callable[..., ImagePrediction]
@@ -135,7 +135,7 @@ def test_names_are_kept_but_made_harmless(client: Client, upload: Any, name: str
 def test_the_answer_is_read_as_it_is_recorded(client: Client, submit: Submit, model: Any) -> None:
     prediction = submit()
     [claimed] = ImagePrediction.objects.claim()
-    claimed.finish(ANSWER, model, 7.5)
+    ImagePrediction.objects.finish([(claimed, Answer(ANSWER, 7.5))], model)
     body = client.get(f"/predictions/{prediction.pk}/").json()
     assert (body["status"], body["top_prediction"], body["confidence"]) == ("done", "ant", 0.2)
     assert body["all_predictions"] == ANSWER
@@ -154,7 +154,7 @@ def test_an_unknown_id_is_not_found(client: Client, method: str, pk: str) -> Non
 def test_put_corrects_and_keeps_the_models_answer(client: Client, submit: Submit, model: Any) -> None:
     prediction = submit()
     [claimed] = ImagePrediction.objects.claim()
-    claimed.finish(ANSWER, model, 7.5)
+    ImagePrediction.objects.finish([(claimed, Answer(ANSWER, 7.5))], model)
     response = put(client, prediction.pk, {"top_prediction": "tiger cat", "confidence": 0.75})
     assert response.status_code == 200
     body = response.json()

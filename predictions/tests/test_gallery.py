@@ -16,7 +16,7 @@ from classifier.models import ModelVersion
 from config.tests.environment import LABELS, ROOT
 from predictions import renditions, tasks
 from predictions.filters import PredictionFilter
-from predictions.models import Correction, ImagePrediction, Status
+from predictions.models import Answer, Correction, ImagePrediction, Status
 from predictions.views import PAGE_SIZE
 
 pytestmark = pytest.mark.django_db
@@ -161,7 +161,7 @@ def test_many_are_corrected_and_undone_in_one_go(client: Client) -> None:
 def test_undoing_shows_what_was_before(client: Client, submit: Submit, model: ModelVersion) -> None:
     prediction = submit()
     [claimed] = ImagePrediction.objects.claim()
-    claimed.finish([{"label": "cat", "confidence": 0.9}], model, 7.5)
+    ImagePrediction.objects.finish([(claimed, Answer([{"label": "cat", "confidence": 0.9}], 7.5))], model)
     for label in ("lynx", "tiger"):
         post(client, action="correct", label=label, ids=[prediction.pk])
     shown = []
@@ -233,7 +233,7 @@ def test_suggestions_survive_a_model_whose_files_are_gone(client: Client, model:
 def test_the_detail_page_tells_the_whole_story(client: Client, submit: Submit, model: ModelVersion) -> None:
     prediction = submit("cat <b>.jpg")
     [claimed] = ImagePrediction.objects.claim()
-    claimed.finish([{"label": "cat", "confidence": 0.912}], model, 7.5)
+    ImagePrediction.objects.finish([(claimed, Answer([{"label": "cat", "confidence": 0.912}], 7.5))], model)
     post(client, action="correct", label="lynx", ids=[prediction.pk])
     page = client.get(f"/gallery/{prediction.pk}/?label=lynx").content.decode()
     for part in (

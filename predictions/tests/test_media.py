@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pillow_heif
 import pytest
 from django.core.files.storage import default_storage
 from django.test import Client
+from django.utils import timezone
 from PIL import Image
 
 from classifier.models import ModelVersion
@@ -20,6 +22,14 @@ from predictions.storage import DurableFileSystemStorage
 
 pytestmark = pytest.mark.django_db
 Submit = Callable[..., ImagePrediction]
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers remember nothing of the tests before, and wait for no other."""
+    renditions._sketches.clear()
+    renditions._owed.clear()
+    monkeypatch.setattr(renditions, "PATIENCE", timedelta(0))
 
 
 def open_rendition(prediction: ImagePrediction, kind: str) -> Image.Image:
@@ -149,7 +159,7 @@ def test_thumbnails_give_way_to_new_images(
     assert first.pk != other.pk
 
 
-def test_an_idle_worker_makes_the_thumbnail_from_the_pixels_it_has_classified(
+def test_one_decoding_serves_labels_and_thumbnails_of_a_whole_burst(
     submit: Submit, model: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[ImagePrediction] = []
@@ -160,15 +170,73 @@ def test_an_idle_worker_makes_the_thumbnail_from_the_pixels_it_has_classified(
         return read(prediction)
 
     monkeypatch.setattr(renditions, "read", counting)
-    prediction = submit("a.bmp", image_bytes("BMP"))
+    monkeypatch.setattr(renditions, "SKETCHES", 5)
+    predictions = [submit("a.bmp", image_bytes("BMP")) for _ in range(5)] + [submit() for _ in range(15)]
     tasks.classify_pending()
-    assert opened == [prediction]
-    assert open_rendition(prediction, renditions.THUMBNAIL).size == (120, 80)
-    assert open_rendition(prediction, renditions.VIEW).size == (120, 80)
-
-
-def test_every_image_of_a_burst_gets_its_thumbnail_behind_it(submit: Submit, model: ModelVersion) -> None:
-    predictions = [submit() for _ in range(5)]
-    tasks.classify_pending()
+    assert opened == predictions
     for prediction in predictions:
         assert open_rendition(prediction, renditions.THUMBNAIL).size == (120, 80)
+    assert open_rendition(predictions[0], renditions.VIEW).size == (120, 80)
+
+
+@pytest.mark.parametrize("size", [(2100, 2100), (2400, 2100), (2560, 2048), (640, 520)])
+def test_a_jpeg_is_decoded_to_enough_pixels_for_its_thumbnail(
+    submit: Submit, model: ModelVersion, size: tuple[int, int]
+) -> None:
+    prediction = submit("a.jpg", image_bytes(size=size))
+    tasks.classify_pending()
+    assert max(open_rendition(prediction, renditions.THUMBNAIL).size) == 320
+
+
+def test_an_image_that_was_tried_before_gets_its_labels_before_its_thumbnail(
+    submit: Submit, model: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should its thumbnail end every worker, it has its labels still."""
+    prediction = submit("a.bmp", image_bytes("BMP"))
+
+    def dies(*_: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(renditions, "_write", dies)
+        for _ in range(2):
+            with pytest.raises(SystemExit):
+                tasks.classify_pending()
+            ImagePrediction.objects.filter(status="processing").update(lease_expires_at=timezone.now())
+            services.recover_stale()
+    tasks.classify_pending()
+    prediction.refresh_from_db()
+    assert (prediction.status, prediction.attempts) == ("done", 2)
+    assert not default_storage.exists(renditions.name_of(prediction, renditions.THUMBNAIL))
+
+
+def test_labels_do_not_wait_for_a_storage_that_takes_no_thumbnail(
+    submit: Submit, model: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise ConnectionError("The storage is away")
+
+    prediction = submit()
+    with monkeypatch.context() as patch:
+        patch.setattr(DurableFileSystemStorage, "_save", away)
+        tasks.classify_pending()
+    prediction.refresh_from_db()
+    assert prediction.status == "done"
+    tasks.classify_pending()
+    assert open_rendition(prediction, renditions.THUMBNAIL).size == (120, 80)
+
+
+def test_an_image_deleted_while_it_is_classified_leaves_no_thumbnail(
+    submit: Submit, model: ModelVersion, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit()
+    make = renditions.make
+
+    def and_delete(prediction: ImagePrediction, *rest: Any) -> bool:
+        made = make(prediction, *rest)
+        ImagePrediction.objects.all().delete()
+        return made
+
+    monkeypatch.setattr(renditions, "make", and_delete)
+    tasks.classify_pending()
+    assert not list((settings.MEDIA_ROOT / "renditions").rglob("*.webp"))

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from classifier.models import ModelVersion
 from predictions import services
-from predictions.models import BATCH, MAX_ATTEMPTS, Classification, Correction, ImagePrediction, Status
+from predictions.models import BATCH, MAX_ATTEMPTS, Answer, Classification, Correction, ImagePrediction, Status
 
 pytestmark = pytest.mark.django_db
 Submit = Callable[..., ImagePrediction]
@@ -72,7 +72,7 @@ def test_claims_from_before_the_clock_was_set_back_expire(submit: Submit) -> Non
 def test_finishing_records_the_answer(submit: Submit, model: ModelVersion) -> None:
     submit()
     prediction = claim_one()
-    assert prediction.finish(CAT, model, 7.5)
+    assert ImagePrediction.objects.finish([(prediction, Answer(CAT, 7.5))], model)
     prediction.refresh_from_db()
     assert (prediction.status, prediction.top_prediction, prediction.confidence) == (Status.DONE, "cat", 0.9)
     assert (prediction.all_predictions, prediction.model_version, prediction.error) == (CAT, model, "")
@@ -94,10 +94,10 @@ def test_a_revived_workers_late_result_is_dropped(submit: Submit, model: ModelVe
     expire_leases()
     ImagePrediction.objects.recover_stale()
     newer = claim_one()
-    assert not late.finish(DOG, model, 7.5)
+    assert not ImagePrediction.objects.finish([(late, Answer(DOG, 7.5))], model)
     assert not late.fail("too late")
-    assert newer.finish(CAT, model, 7.5)
-    assert not late.finish(DOG, model, 7.5)
+    assert ImagePrediction.objects.finish([(newer, Answer(CAT, 7.5))], model)
+    assert not ImagePrediction.objects.finish([(late, Answer(DOG, 7.5))], model)
     newer.refresh_from_db()
     assert (newer.top_prediction, newer.attempts) == ("cat", 2)
 
@@ -108,17 +108,17 @@ def test_a_result_from_before_a_reclassification_is_dropped(submit: Submit, mode
     late = claim_one()
     expire_leases()
     ImagePrediction.objects.recover_stale()
-    claim_one().finish(CAT, model, 7.5)
+    ImagePrediction.objects.finish([(claim_one(), Answer(CAT, 7.5))], model)
     services.reclassify(ImagePrediction.objects.all())
     assert claim_one().attempts == late.attempts == 1
-    assert not late.finish(DOG, model, 7.5)
+    assert not ImagePrediction.objects.finish([(late, Answer(DOG, 7.5))], model)
 
 
 def test_a_result_for_a_deleted_image_is_dropped(submit: Submit, model: ModelVersion) -> None:
     submit()
     prediction = claim_one()
     services.remove(ImagePrediction.objects.all())
-    assert not prediction.finish(CAT, model, 7.5)
+    assert not ImagePrediction.objects.finish([(prediction, Answer(CAT, 7.5))], model)
 
 
 def test_expired_claims_return_until_the_attempts_are_used_up(submit: Submit) -> None:
@@ -138,11 +138,11 @@ def test_expired_claims_return_until_the_attempts_are_used_up(submit: Submit) ->
 
 def test_a_correction_survives_a_later_answer(submit: Submit, model: ModelVersion) -> None:
     pk = submit().pk
-    claim_one().finish(CAT, model, 7.5)
+    ImagePrediction.objects.finish([(claim_one(), Answer(CAT, 7.5))], model)
     services.correct(ImagePrediction.objects.filter(pk=pk), "lynx", 1.0, by=None, source=Correction.Source.PAGE)
     services.reclassify(ImagePrediction.objects.all())
     prediction = claim_one()
-    assert prediction.finish(DOG, model, 7.5)
+    assert ImagePrediction.objects.finish([(prediction, Answer(DOG, 7.5))], model)
     prediction.refresh_from_db()
     assert (prediction.top_prediction, prediction.confidence) == ("lynx", 1.0)
     assert prediction.all_predictions == DOG
@@ -150,7 +150,7 @@ def test_a_correction_survives_a_later_answer(submit: Submit, model: ModelVersio
 
 def test_reclassifying_starts_anew_and_keeps_the_label_meanwhile(submit: Submit, model: ModelVersion) -> None:
     done, failed, _waiting = (submit().pk for _ in range(3))
-    claim_one().finish(CAT, model, 7.5)
+    ImagePrediction.objects.finish([(claim_one(), Answer(CAT, 7.5))], model)
     claim_one().fail("damaged")
     assert services.reclassify(ImagePrediction.objects.all()) == 2
     rows = ImagePrediction.objects.in_bulk()
@@ -198,17 +198,17 @@ def test_rows_name_themselves(submit: Submit) -> None:
 def test_every_version_keeps_its_newest_answer(submit: Submit, model: ModelVersion) -> None:
     newer = ModelVersion.objects.create(name="newer", backbone="x", digest="x")
     submit()
-    claim_one().finish(CAT, model, 7.5)
+    ImagePrediction.objects.finish([(claim_one(), Answer(CAT, 7.5))], model)
     for version, answer in ((model, DOG), (newer, CAT)):
         services.reclassify(ImagePrediction.objects.all())
-        claim_one().finish(answer, version, 8.5)
+        ImagePrediction.objects.finish([(claim_one(), Answer(answer, 8.5))], version)
     said = Classification.objects.order_by("pk").values_list("model_version__name", "labels", "milliseconds")
     assert list(said) == [(model.name, DOG, 8.5), ("newer", CAT, 8.5)]
 
 
 def test_the_history_tells_who_said_what_newest_first(submit: Submit, model: ModelVersion) -> None:
     pk = submit().pk
-    claim_one().finish(CAT, model, 7.5)
+    ImagePrediction.objects.finish([(claim_one(), Answer(CAT, 7.5))], model)
     services.correct(ImagePrediction.objects.all(), "lynx", 1.0, by=None, source=Correction.Source.PAGE)
     newest, oldest = ImagePrediction.objects.get(pk=pk).history()
     assert isinstance(newest, Correction)
@@ -217,7 +217,7 @@ def test_the_history_tells_who_said_what_newest_first(submit: Submit, model: Mod
 
 def test_answers_from_before_there_was_a_history_are_kept(submit: Submit, model: ModelVersion) -> None:
     submit()
-    claim_one().finish(CAT, model, 7.5)
+    ImagePrediction.objects.finish([(claim_one(), Answer(CAT, 7.5))], model)
     Classification.objects.all().delete()
     import_module("predictions.migrations.0003_classification").keep_answers(apps, None)
     [kept] = Classification.objects.all()
