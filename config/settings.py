@@ -301,6 +301,8 @@ if IS_PROD:
 # --- Logs ------------------------------------------------------------------------------------------------------------
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+# Under this name the workers tell CloudWatch, by their log, how many images wait; empty: they do not.
+CLOUDWATCH_NAMESPACE = env.str("CLOUDWATCH_NAMESPACE", default="")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
