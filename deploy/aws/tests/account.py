@@ -119,6 +119,8 @@ def for_moto(template: Json) -> Json:
             outputs[f"Id{key}"] = {"Value": {"Ref": key}, **when}
         if resource["Type"] != "AWS::RDS::DBInstance":
             outputs[f"Properties{key}"] = {"Value": {"Fn::ToJsonString": resource.get("Properties", {})}, **when}
+        if resource["Type"] == "AWS::ECS::TaskDefinition":  # of which moto knows the memory of containers only
+            resource["Properties"]["ContainerDefinitions"][0]["Memory"] = int(resource["Properties"]["Memory"])
     kept = {key: resource for key, resource in resources.items() if key not in gone}
     return without({**template, "Resources": kept, "Outputs": outputs}, gone, resources)
 
@@ -159,6 +161,14 @@ def _bucket(stack: Stack, key: str, properties: Json) -> None:
 
 def _routes(stack: Stack, key: str, properties: Json) -> None:
     stack.client("ec2").associate_route_table(**properties)
+
+
+def _service(stack: Stack, key: str, properties: Json) -> None:
+    network = properties["NetworkConfiguration"]["AwsvpcConfiguration"]
+    places = {name[0].lower() + name[1:]: value for name, value in network.items()}
+    stack.client("ecs").update_service(
+        cluster=properties["Cluster"], service=stack.id(key), networkConfiguration={"awsvpcConfiguration": places}
+    )
 
 
 def _role(stack: Stack, key: str, properties: Json) -> None:
@@ -211,10 +221,11 @@ def _nothing(stack: Stack, key: str, properties: Json) -> None:
     """Leave it out: moto has no API for it either, or nothing to read back."""
 
 
-HALF = {"AWS::S3::Bucket", "AWS::IAM::Role"}
+HALF = {"AWS::S3::Bucket", "AWS::IAM::Role", "AWS::ECS::Service"}
 BY_API: dict[str, Callable[[Stack, str, Json], None]] = {
     "AWS::S3::Bucket": _bucket,  # made by CloudFormation too, with its encryption and no more
     "AWS::IAM::Role": _role,  # made too, but with policies that moto cannot read afterwards
+    "AWS::ECS::Service": _service,  # made too, but nowhere
     "AWS::EC2::SubnetRouteTableAssociation": _routes,
     "AWS::S3::BucketPolicy": _bucket_policy,
     "AWS::SQS::QueuePolicy": _queue_policy,
