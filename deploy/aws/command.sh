@@ -4,10 +4,8 @@
 set -euo pipefail
 stack=$1
 shift
-output() {
-    aws cloudformation describe-stacks --stack-name "$stack" --output text \
-        --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue"
-}
+outputs=$(aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].Outputs' --output json)
+output() { jq --raw-output --arg key "$1" '.[] | select(.OutputKey == $key).OutputValue' <<< "$outputs"; }
 cluster=$(output Cluster)
 network=$(aws ecs describe-services --cluster "$cluster" --services "$(output WorkerService)" \
     --query 'services[0].networkConfiguration' --output json)
@@ -16,15 +14,9 @@ overrides=$(jq --null-input --compact-output '{containerOverrides:
 
 task=$(aws ecs run-task --cluster "$cluster" --task-definition "$(output CommandTask)" --launch-type FARGATE \
     --network-configuration "$network" --overrides "$overrides" --query 'tasks[0].taskArn' --output text)
-echo "$task; its log is in the group of $stack's CommandLogs" >&2
-status=
-while [ "$status" != STOPPED ]; do
-    sleep "${POLL_SECONDS:-5}"
-    status=$(aws ecs describe-tasks --cluster "$cluster" --tasks "$task" --query 'tasks[0].lastStatus' --output text)
-done
-aws ecs describe-tasks --cluster "$cluster" --tasks "$task" --output text \
-    --query 'tasks[0].[stoppedReason, containers[0].reason]' >&2
-# A container that never ran has no exit code: "None".
-code=$(aws ecs describe-tasks --cluster "$cluster" --tasks "$task" --query 'tasks[0].containers[0].exitCode' --output text)
-[[ $code =~ ^[0-9]+$ ]] || code=1
-exit "$code"
+echo "$task; CommandLogs of $stack has its log" >&2
+state() { aws ecs describe-tasks --cluster "$cluster" --tasks "$task" --query 'tasks[0]' --output json; }
+until ended=$(state) && [ "$(jq --raw-output .lastStatus <<< "$ended")" = STOPPED ]; do sleep "${POLL_SECONDS:-5}"; done
+jq --raw-output '[.stoppedReason, .containers[0].reason] | map(strings) | join("; ")' <<< "$ended" >&2
+# A container that never ran has no exit code.
+exit "$(jq '.containers[0].exitCode // 1' <<< "$ended")"

@@ -99,12 +99,17 @@ def moto_account() -> Iterator[Account]:
 
 def _compact(pairs: list[tuple[str, Any]]) -> Json:
     """Leave AWS::NoValue out of lists, as CloudFormation does, and moto does not."""
-    return {key: [item for item in value if item is not None] if isinstance(value, list) else value for key, value in pairs}
+
+    def compact(value: Any) -> Any:
+        return [item for item in value if item is not None] if isinstance(value, list) else value
+
+    return {key: compact(value) for key, value in pairs}
 
 
 def read(template: str) -> Json:
     """Return a template as it is written."""
-    return json.loads(json.dumps(load(str(FOLDER / template))))
+    document: Json = json.loads(json.dumps(load(str(FOLDER / template))))
+    return document
 
 
 def for_moto(template: Json) -> Json:
@@ -122,7 +127,8 @@ def for_moto(template: Json) -> Json:
         if resource["Type"] == "AWS::ECS::TaskDefinition":  # of which moto knows the memory of containers only
             resource["Properties"]["ContainerDefinitions"][0]["Memory"] = int(resource["Properties"]["Memory"])
     kept = {key: resource for key, resource in resources.items() if key not in gone}
-    return without({**template, "Resources": kept, "Outputs": outputs}, gone, resources)
+    left: Json = without({**template, "Resources": kept, "Outputs": outputs}, gone, resources)
+    return left
 
 
 def without(part: Any, gone: list[str], resources: Json) -> Any:
@@ -152,9 +158,7 @@ def stand_in(key: str, resources: Json) -> str:
 
 def _bucket(stack: Stack, key: str, properties: Json) -> None:
     s3, name = stack.client("s3"), stack.id(key)
-    s3.put_public_access_block(
-        Bucket=name, PublicAccessBlockConfiguration=properties["PublicAccessBlockConfiguration"]
-    )
+    s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=properties["PublicAccessBlockConfiguration"])
     s3.put_bucket_ownership_controls(Bucket=name, OwnershipControls=properties["OwnershipControls"])
     s3.put_bucket_versioning(Bucket=name, VersioningConfiguration=properties["VersioningConfiguration"])
 

@@ -21,7 +21,7 @@ def run(stack: Stack, *command: str) -> subprocess.CompletedProcess[str]:
         "AWS_SECRET_ACCESS_KEY": stack.account.secret,
         "POLL_SECONDS": "0",
     }
-    script = [FOLDER / "command.sh", stack.name, *command]
+    script: list[str | Path] = [FOLDER / "command.sh", stack.name, *command]
     return subprocess.run(script, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -1,6 +1,5 @@
 """What each role may, enforced by moto's IAM where that knows resources (S3, SQS), and read where it does not."""
 
-import json
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -148,15 +148,18 @@ def test_the_stores_are_those_of_the_stack(scaled: Stack) -> None:
 def test_workers_follow_the_backlog_and_web_its_cpu(scaled: Stack) -> None:
     scaling = scaled.client("application-autoscaling")
     targets = scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"]
-    limits = {target["ResourceId"].rsplit("/")[-1]: (target["MinCapacity"], target["MaxCapacity"]) for target in targets}
-    assert limits == {scaled.outputs["WebService"]: (2, 4), scaled.outputs["WorkerService"]: (1, 6)}
+    limits = {target["ResourceId"]: (target["MinCapacity"], target["MaxCapacity"]) for target in targets}
+    services = [
+        f"service/{scaled.outputs['Cluster']}/{scaled.outputs[name]}" for name in ("WebService", "WorkerService")
+    ]
+    assert limits == dict(zip(services, [(2, 4), (1, 6)], strict=True))
     policies = scaling.describe_scaling_policies(ServiceNamespace="ecs")["ScalingPolicies"]
     backlog, cpu = (policy["TargetTrackingScalingPolicyConfiguration"] for policy in sorted(policies, key=policy_name))
     assert cpu["PredefinedMetricSpecification"]["PredefinedMetricType"] == "ECSServiceAverageCPUUtilization"
     *sources, result = backlog["CustomizedMetricSpecification"]["Metrics"]
-    said = {(source["MetricStat"]["Metric"]["Namespace"], source["MetricStat"]["Metric"]["MetricName"]) for source in sources}
-    namespace = environment(scaled, "WorkerTask")["CLOUDWATCH_NAMESPACE"]
-    assert said == {(namespace, name) for name in cloudwatch.METRICS}
+    metrics = [source["MetricStat"]["Metric"] for source in sources]
+    assert {metric["Namespace"] for metric in metrics} == {environment(scaled, "WorkerTask")["CLOUDWATCH_NAMESPACE"]}
+    assert {metric["MetricName"] for metric in metrics} == set(cloudwatch.METRICS)
     processes = int(environment(scaled, "WorkerTask")["WORKERS"])
     assert per_task(result["Expression"], backlog=9000, workers=3 * processes) == 3000
     assert per_task(result["Expression"], backlog=9000, workers=0) == 9000  # none has reported yet
@@ -172,7 +175,8 @@ def per_task(expression: str, **metrics: float) -> float:
 
 
 def test_alarms_look_at_metrics_that_exist_and_tell_the_topic(scaled: Stack) -> None:
-    named = [key for key, resource in scaled.template["Resources"].items() if resource["Type"] == "AWS::CloudWatch::Alarm"]
+    resources = scaled.template["Resources"].items()
+    named = [key for key, resource in resources if resource["Type"] == "AWS::CloudWatch::Alarm"]
     found = scaled.client("cloudwatch").describe_alarms(AlarmNames=named)["MetricAlarms"]
     alarms = {alarm["AlarmName"]: alarm for alarm in found}
     assert len(alarms) == len(named) == 8

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -19,7 +20,7 @@ FOREIGN = {"GUNICORN_CMD_ARGS", "AWS_REGION", "TMPDIR"}
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_cfn_lint_has_nothing_to_say(template: str) -> None:
     regions = ["--regions", "us-east-1", "eu-central-1"]
-    command = [sys.executable, "-m", "cfnlint", *regions, "--", str(FOLDER / template)]
+    command = [str(Path(sys.executable).parent / "cfn-lint"), *regions, "--", str(FOLDER / template)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.stdout.strip() == ""
     assert result.returncode == 0, result.stderr
@@ -50,7 +51,7 @@ def test_readme_says_what_moto_cannot_create() -> None:
     assert BY_API.keys() <= used
     named = set(re.findall(r"`(AWS::\w+::\w+)`", README))
     assert named == BY_API.keys()
-    assert HALF <= BY_API.keys()
+    assert BY_API.keys() >= HALF
 
 
 def test_commands_in_readme_name_files_that_exist() -> None:
@@ -58,5 +59,3 @@ def test_commands_in_readme_name_files_that_exist() -> None:
     assert {"deploy/aws/network.yaml", "deploy/aws/command.sh"} <= named
     elsewhere = {"deploy/release.sh", "deploy/remote.sh", "deploy/compose.prod.yaml"}
     assert [name for name in named - elsewhere if not (ROOT / name).exists()] == []
-
-
