@@ -10,8 +10,8 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 IMAGES = {f"{name.capitalize()}Image": f"ghcr.io/owner/name/{name}@{DIGEST}" for name in ("web", "worker", "migrate")}
 HOST = {
     "Site": "photos.example.org",
-    "SourceUrl": "https://github.com/owner/name/archive/0123456.tar.gz",
-    "SourceSha256": "0" * 64,
+    "Repository": "https://github.com/owner/name",
+    "Commit": "0123456789" * 4,
     **IMAGES,
 }
 

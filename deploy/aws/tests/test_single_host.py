@@ -82,7 +82,7 @@ def test_the_first_start_runs_these_images_on_that_volume(single_host: Stack) ->
     assert "release.sh '{WebImage}' '{WorkerImage}' '{MigrateImage}'".format(**IMAGES) in script
     assert single_host.id("Data") in script
     assert "SITE=photos.example.org" in script
-    assert f"{'0' * 64} source.tar.gz" in script
+    assert f"checkout --quiet '{HOST['Commit']}'" in script
 
 
 def test_the_first_start_is_sound_shell(single_host: Stack) -> None:
