@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.aws.tests.account import FOLDER, REGION, Stack
+from deploy.aws.tests.account import Stack
+from deploy.aws.tests.templates import FOLDER, REGION
 
 
 def run(stack: Stack, *command: str) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from config.tests.environment import ROOT
-from deploy.aws.tests.account import BY_API, FOLDER, HALF, read
+from deploy.aws.tests.by_api import BY_API, HALF
+from deploy.aws.tests.templates import FOLDER, read
 
 TEMPLATES = sorted(path.name for path in FOLDER.glob("*.yaml"))
 README = (FOLDER / "README.md").read_text()
