@@ -5,7 +5,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes
 export HOST ?= 127.0.0.1
 export PORT ?= 8000
 
-.PHONY: run sbom test test-browser test-chaos test-fuzz screenshots check lock
+.PHONY: run sbom test test-browser test-chaos test-fuzz test-aws screenshots check lock
 .DEFAULT_GOAL := run
 
 # Installed again only when the locked requirements change, so that a second start needs no network.
@@ -25,6 +25,9 @@ $(BIN)/python:
 	touch .venv/.base .venv/.model .venv/.dev $@
 .venv/.browser: requirements/browser.txt | $(BIN)/python
 	$(PIP) -r requirements/browser.txt
+	touch .venv/.base .venv/.model .venv/.dev $@
+.venv/.deploy: requirements/deploy.txt | $(BIN)/python
+	$(PIP) -r requirements/deploy.txt
 	touch .venv/.base .venv/.model .venv/.dev $@
 .venv/.audit: requirements/audit.txt .venv/.base
 	$(PIP) -r requirements/audit.txt
@@ -57,6 +60,10 @@ test-chaos: export CHAOS_KILLS ?= 6
 test-chaos: .venv/.dev
 	$(BIN)/python -m pytest -m chaos --no-cov --numprocesses=2 --dist=load -rP config/tests/test_chaos.py
 
+# The CloudFormation templates, linted, and created in moto's simulation of AWS on this machine.
+test-aws: .venv/.deploy
+	$(BIN)/python -m pytest --no-cov --numprocesses=0 deploy/aws/tests
+
 # docs/screenshots, of generated pictures. Others: python -m config.tests.screenshots --photos DIR
 screenshots: .venv/.browser
 	$(BIN)/python -m config.tests.screenshots
@@ -78,7 +85,7 @@ check: .venv/.dev
 
 # Needs uv. Every supported Python and platform in one file, with hashes.
 lock:
-	for name in base model dev fuzz browser audit; do \
+	for name in base model dev fuzz browser audit deploy; do \
 		uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--custom-compile-command "make lock" requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done

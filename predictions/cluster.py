@@ -19,7 +19,7 @@ from typing import Any
 from django.db import close_old_connections
 from django_q import cluster, queues
 
-from predictions import services
+from predictions import cloudwatch, services
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +108,7 @@ def keep_sweeping(sentinel: BaseProcess) -> None:
         try:
             close_old_connections()
             services.recover_stale()
+            cloudwatch.report_backlog()
         except Exception:
             logger.exception("The sweep failed; the next one comes in %d seconds", SWEEP_SECONDS)
         sentinel.join(SWEEP_SECONDS)
