@@ -1,11 +1,12 @@
 # make run: the whole service on this machine. make test, make check, make test-browser, make test-chaos: what CI runs.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes
+# The lock files are complete. Resolved anew, pytest-cov's coverage[toml] would be the newest, which has no hash there.
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 export HOST ?= 127.0.0.1
 export PORT ?= 8000
 
-.PHONY: run sbom test test-browser test-chaos test-fuzz test-aws screenshots check lock
+.PHONY: run sbom test test-browser test-chaos test-fuzz test-aws screenshots check verify-deploy lock
 .DEFAULT_GOAL := run
 
 # Installed again only when the locked requirements change, so that a second start needs no network.
@@ -32,6 +33,9 @@ $(BIN)/python:
 .venv/.audit: requirements/audit.txt .venv/.base
 	$(PIP) -r requirements/audit.txt
 	touch $@
+.venv/.deploy: requirements/deploy.txt | $(BIN)/python
+	$(PIP) -r requirements/deploy.txt
+	touch .venv/.base .venv/.model .venv/.dev $@
 
 run: .venv/.base
 	$(BIN)/python manage.py migrate --verbosity 0
@@ -83,9 +87,13 @@ check: .venv/.dev
 	ENVIRONMENT=prod SECRET_KEY=$$($(BIN)/python -c "import secrets; print(secrets.token_urlsafe(50))") ALLOWED_HOSTS=example.org LIMITS_URL=redis:// \
 		$(BIN)/python manage.py check --deploy --fail-level WARNING
 
+# What deploy/ and .github/ hold, by whatever is installed; IMAGES=1 builds the images too, which takes ten minutes.
+verify-deploy: .venv/.deploy
+	PATH="$(CURDIR)/$(BIN):$$PATH" deploy/verify.sh
+
 # Needs uv. Every supported Python and platform in one file, with hashes.
 lock:
-	for name in base model dev fuzz browser audit deploy; do \
+	for name in base model production dev fuzz browser audit deploy; do \
 		uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--custom-compile-command "make lock" requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done

@@ -7,10 +7,22 @@ import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
+from environ.fileaware_mapping import FileAwareMapping
 from limits import RateLimitItem, parse_many
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+class Variables(FileAwareMapping):  # type: ignore[misc]  # django-environ has no types
+    """The environment. NAME_FILE names a file that holds the value of NAME, the way containers are given secrets."""
+
+    def __getitem__(self, name: str) -> str:
+        """Return a value, without the newline with which editors end a file."""
+        return str(super().__getitem__(name)).rstrip("\n")
+
+
 env = environ.Env()
+env.ENVIRON = Variables()
 django_stubs_ext.monkeypatch()
 
 # --- Where and how it runs -------------------------------------------------------------------------------------------
@@ -196,9 +208,10 @@ FILE_UPLOAD_HANDLERS = [
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "uploads"
 FILE_UPLOAD_TEMP_DIR.mkdir(exist_ok=True)
 MEDIA_ROOT = DATA_DIR / "media"
-MODELS_DIR = DATA_DIR / "models"
+# An image of a container brings both of its own.
+MODELS_DIR = Path(env.str("MODELS_DIR", default=str(DATA_DIR / "models"))).resolve()
+STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(DATA_DIR / "static"))).resolve()
 STATIC_URL = "static/"
-STATIC_ROOT = DATA_DIR / "static"
 STATIC_ROOT.mkdir(exist_ok=True)
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # In dev, straight from the source tree; in prod, collected, compressed and named by content.

@@ -8,6 +8,7 @@ less than MIN_RATE on average, is cut.
 
 import errno
 import os
+import select
 import socket
 import threading
 import time
@@ -123,6 +124,20 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
                 return application(environ, start_response)
 
         self.wsgi = in_a_slot
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Listen. A worker that is told to stop serves whoever stands in line, and closes the line.
+
+        gunicorn keeps it open until the last request is done, and then drops whoever has joined it meanwhile. A proxy
+        that is refused instead tries again: nothing was sent yet.
+        """
+        super().set_accept_enabled(enabled)
+        if self.alive:
+            return
+        for listener in self.sockets:
+            while self.nr_conns < self.worker_connections and select.select([listener], [], [], 0)[0]:
+                self.accept(listener)
+            listener.close()
 
     def enqueue_req(self, conn: TConn) -> None:
         """Hand a connection on which a request begins to the threads."""

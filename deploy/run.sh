@@ -4,7 +4,7 @@ set -u
 # Job control gives each its own process group: a terminal's Ctrl-C reaches this script only, which passes it on, once.
 # django-q2 deadlocks when a second signal arrives while it handles the first.
 set -m
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 bin=${VIRTUAL_ENV:-.venv}/bin
 
 # Large pictures go back to the system when they are done with: glibc would raise this limit, keep them, and grow.

@@ -55,14 +55,14 @@ def ring_at_worker_start(**_signal: Any) -> None:
         logger.exception("The new worker could not look for waiting images; the next sweep will")
 
 
-def live_workers() -> int:
-    """Return how many worker processes of all clusters reported in the last three seconds.
+def live_workers(host: str = "") -> int:
+    """Return how many worker processes of all clusters, or of those on one host, reported in the last three seconds.
 
     Reports from the future are from before the clock was set back: the cache would keep them until it is then again.
     """
     # Not by Stat.get_all(): in django-q2 1.11 it skips every other report, and writes, which a full disk would refuse.
     latest = timezone.now() + CLOCKS_DIFFER
-    return sum(len(stat.workers) for stat in _reports() if stat.timestamp < latest)
+    return sum(len(stat.workers) for stat in _reports() if stat.timestamp < latest and host in {"", stat.host})
 
 
 def _reports() -> Iterator[Stat]:

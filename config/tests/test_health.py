@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.test import Client
 from django_q.cluster import Sentinel
@@ -72,6 +73,12 @@ def test_readyz_sees_workers_while_they_report(client: Client, model: ModelVersi
     report.save()
     response = client.get("/readyz")
     assert response.status_code == 200, response.json()
+    call_command("check_worker", "--local")
+    report.host = "elsewhere"
+    report.save()
+    call_command("check_worker")
+    with pytest.raises(CommandError, match="No worker"):
+        call_command("check_worker", "--local")
     # The clock is set back: the cache would keep this report for an hour.
     report.timestamp += timedelta(hours=1)
     report.save()

@@ -1,5 +1,6 @@
 """Clients that stall, in the middle of whatever, stop nobody else and are cut."""
 
+import errno
 import socket
 import time
 from collections.abc import Iterator
@@ -120,3 +121,25 @@ def test_slow_but_steady_is_fine(impatient: Service) -> None:
             time.sleep(SECONDS * 1.5 / 8)
             client.sendall(body[start : start + piece])
         assert client.recv(65536).startswith(b"HTTP/1.1 201 ")
+
+
+def test_told_to_stop_it_finishes_what_it_has_begun_and_refuses_the_rest(tmp_path: Path, small_bundle: Bundle) -> None:
+    content = image_bytes()
+    body = PART + content + b"\r\n--X--\r\n"
+    head = HEAD.replace(b"100000", str(len(body)).encode())
+    with Service(tmp_path, small_bundle) as service:
+        assert service.process
+        uploading = connect(service, head + body[:500])
+        time.sleep(1)  # it is being read
+        service.process.terminate()
+        # While the upload goes on, nobody else may wait for an answer that will not come.
+        wait_until(lambda: refuses(service), seconds=15)
+        assert service.process.poll() is None
+        uploading.sendall(body[500:])
+        assert b" 201 " in uploading.recv(65536).split(b"\r\n")[0]
+        assert service.process.wait(60) == 0
+
+
+def refuses(service: Service) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", service.port)) == errno.ECONNREFUSED
