@@ -63,9 +63,9 @@ screenshots: .venv/.browser
 
 # What runs in production: sbom.json (CycloneDX), with versions and hashes, and the licences in docs/licences.md.
 sbom: .venv/.audit
-	$(BIN)/cyclonedx-py requirements requirements/base.txt --output-reproducible --output-file sbom.json
+	$(BIN)/cyclonedx-py requirements requirements/production.txt --output-reproducible --output-file sbom.json
 	$(BIN)/pip-licenses --from=mixed --format=markdown --with-urls --output-file=docs/licences.md \
-		--packages $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements/base.txt | sort -u)
+		--packages $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements/production.txt | sort -u)
 
 check: .venv/.dev
 	$(BIN)/ruff check .
@@ -78,7 +78,7 @@ check: .venv/.dev
 
 # Needs uv. Every supported Python and platform in one file, with hashes.
 lock:
-	for name in base model dev fuzz browser audit; do \
+	for name in base production model dev fuzz browser audit; do \
 		uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--custom-compile-command "make lock" requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
