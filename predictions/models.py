@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import PurePath
 from typing import Any
@@ -28,6 +29,7 @@ from predictions.tokens import ApiToken  # noqa: F401  (a model of this app)
 MAX_ATTEMPTS = 3
 # Images claimed at once: one SELECT and one UPDATE for eight. Claiming each alone costs a burst a fifth of its speed.
 BATCH = 8
+CLAIMED = ("attempts", "image_path")  # what is read of them
 LABEL_LENGTH = 200
 KEY_LENGTH = 255
 KEY_LIFETIME = timedelta(hours=24)
@@ -61,7 +63,7 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         At most BATCH, and at most half of those in sight: the rest is for the other workers. One that was tried before
         comes alone, so that an image which kills its worker takes no innocent ones with it.
         """
-        while waiting := list(self.pending().order_by("pk").only("attempts", "image_path")[: 2 * BATCH]):
+        while waiting := list(self.pending().order_by("pk").only(*CLAIMED)[: 2 * BATCH]):
             fresh = list(itertools.takewhile(lambda row: row.attempts == 0, waiting))
             if claimed := self._lease(fresh[: max(1, len(waiting) // 2)] or waiting[:1]):
                 return claimed
@@ -77,6 +79,17 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         if won == len(rows):
             return rows
         return [row for row in rows if row._claim().exists()]
+
+    def put_off(self, claimed: Sequence[ImagePrediction]) -> None:
+        """Give claims back that could not even be tried, as if they had not been made.
+
+        The first stays leased until its lease ends: it is what was tried in vain, and would at once be tried again.
+        """
+        for row in claimed:
+            state: dict[str, Any] = {"attempts": row.attempts - 1}
+            if row is not claimed[0]:
+                state |= {"status": Status.PENDING, "lease_expires_at": None}
+            row._claim().update(**state)
 
     def recover_stale(self) -> tuple[int, int]:
         """Return expired claims to the queue, or fail those that had MAX_ATTEMPTS; return how many of each.

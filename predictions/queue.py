@@ -15,6 +15,7 @@ from django_q.signing import BadSignature, SignedPackage
 from django_q.status import Stat
 from django_q.tasks import async_task
 
+from predictions import brokers
 from predictions.models import ImagePrediction
 
 logger = logging.getLogger(__name__)
@@ -72,4 +73,4 @@ def _reports() -> Iterator[Stat]:
 
 
 def _ring() -> None:
-    async_task(TASK)
+    async_task(TASK, broker=brokers.shared())

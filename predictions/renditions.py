@@ -10,7 +10,6 @@ from pathlib import PurePath
 
 from django.conf import settings
 from django.core.files.base import ContentFile
-from django.core.files.storage import Storage
 from django.db import OperationalError
 from django.utils import timezone
 from PIL import Image
@@ -18,7 +17,7 @@ from PIL import Image
 from classifier.images import NotAnImage, open_image, taken_at
 from classifier.memory import at_most
 from predictions.models import ImagePrediction, Status
-from predictions.storage import is_disk_full
+from predictions.storage import StorageAway, is_disk_full, photos
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ SIDES = {THUMBNAIL: 320, VIEW: 2048}  # pixels, of the longer side
 # No browser shows these, or not every one.
 UNSHOWABLE = {".heic", ".tif", ".bmp", ".avif"}
 
-# Images that this process set about, but that found no room. The database may be on the same full disk.
+# Images that this process set about, but whose storage had no room, or was away. The database may be on the same disk.
 _owed: set[int] = set()
 
 
@@ -56,7 +55,10 @@ def files_of(prediction: ImagePrediction) -> list[str]:
 
 
 def make_next() -> bool:
-    """Make the renditions of one classified image that has none; return False if there is none, or no room."""
+    """Make the renditions of one classified image that has none; return False if there is none, or no room.
+
+    Raises StorageAway.
+    """
     if _owed and not _unmark():
         return False
     for prediction in ImagePrediction.objects.filter(status=Status.DONE, rendered_at=None).order_by("-pk")[:8]:
@@ -70,6 +72,7 @@ def make(prediction: ImagePrediction, image: Image.Image | None = None) -> bool:
 
     It is marked before: an image that kills the worker then has no thumbnail, instead of killing one worker after the
     other; pages show the original in its place. On a full disk nothing is made either, but again when there is room.
+    Raises StorageAway; it is then made up for, too.
     """
     row = ImagePrediction.objects.filter(pk=prediction.pk)
     if not row.filter(rendered_at=None).update(rendered_at=timezone.now()):
@@ -77,6 +80,9 @@ def make(prediction: ImagePrediction, image: Image.Image | None = None) -> bool:
     try:
         with at_most(settings.MAX_DECODED_MB):
             _write(prediction, image or read(prediction))
+    except StorageAway:
+        _owed.add(prediction.pk)
+        raise
     except (NotAnImage, OSError) as error:
         logger.warning("Prediction %s: no thumbnail: %s", prediction.pk, error)
         if is_disk_full(error):
@@ -112,14 +118,14 @@ def _write(prediction: ImagePrediction, image: Image.Image) -> None:
     pictures = {kind: shrink(image, SIDES[kind]) for kind in kinds}
     image.close()  # gives the pixels' memory back: encoding takes some, too
     for kind, picture in pictures.items():
-        _save(prediction.image_path.storage, name_of(prediction, kind), picture)
+        _save(name_of(prediction, kind), picture)
     if moment:
         ImagePrediction.objects.filter(pk=prediction.pk).update(taken_at=timezone.make_aware(moment))
 
 
-def _save(storage: Storage, name: str, image: Image.Image) -> None:
+def _save(name: str, image: Image.Image) -> None:
     """Write a WebP without any metadata: places and cameras stay with the original."""
     content = BytesIO()
     image.save(content, "WEBP", quality=75, method=2)
-    storage.delete(name)
-    storage.save(name, ContentFile(content.getvalue()))
+    photos().delete(name)
+    photos().save(name, ContentFile(content.getvalue()))

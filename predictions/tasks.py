@@ -16,6 +16,7 @@ from classifier.memory import at_most
 from classifier.models import ModelVersion
 from predictions import queue, renditions
 from predictions.models import FILE_GONE, ImagePrediction
+from predictions.storage import StorageAway
 
 if TYPE_CHECKING:
     from classifier.runtime import Classifier
@@ -34,10 +35,17 @@ def classify_pending() -> None:
     """Classify waiting images until none is left or TASK_SECONDS have passed; in the time left, make thumbnails."""
     if not (loaded := load_serving()):
         return
+    try:
+        _classify_and_render(*loaded)
+    except StorageAway as error:
+        logger.warning("%s. The sweep rings again", error)
+
+
+def _classify_and_render(classifier: "Classifier", version: ModelVersion) -> None:
     stop = time.monotonic() + TASK_SECONDS
     predictions = ImagePrediction.objects.claim()
     while predictions:
-        image = classify(predictions, *loaded)
+        image = classify(predictions, classifier, version)
         if time.monotonic() > stop:
             # Two for one: while a backlog lasts, ever more workers of ever more machines join in.
             queue.ring(2)
@@ -53,7 +61,10 @@ def classify_pending() -> None:
 
 
 def drain(go_on: Callable[[], bool]) -> None:
-    """Classify waiting images, asking before each claim whether to go on, until none is left. For commands: no bell."""
+    """Classify waiting images, asking before each claim whether to go on, until none is left. For commands: no bell.
+
+    Raises StorageAway.
+    """
     while go_on() and (loaded := load_serving()) and (predictions := ImagePrediction.objects.claim()):
         classify(predictions, *loaded, within=DRAIN_WRITE_SECONDS)
 
@@ -95,18 +106,21 @@ def classify(
     """Classify claimed images and record the answers. Return the last one's pixels, if it has an answer.
 
     Answers that come within so many seconds are written in one transaction: each alone would take a fifth of the time,
-    and keep uploads waiting for SQLite's lock.
+    and keep uploads waiting for SQLite's lock. Raises StorageAway; what was not looked at by then is claimed anew later, and no attempt is counted.
     """
     answers: list[tuple[ImagePrediction, Answer | None]] = []
     image, recorded, written = None, False, time.monotonic()
-    for prediction in predictions:
+    for position, prediction in enumerate(predictions):
         image = None  # pixels of one image at a time: they can be 200 MB
-        answer, image = look(prediction, classifier)
+        try:
+            answer, image = look(prediction, classifier)
+        except StorageAway:
+            record_all(answers, version)
+            ImagePrediction.objects.put_off(predictions[position:])
+            raise
         answers.append((prediction, answer))
         if prediction is predictions[-1] or time.monotonic() - written > within:
-            with transaction.atomic():
-                for looked_at, found in answers:
-                    recorded = record(looked_at, found, version)
+            recorded = record_all(answers, version)
             answers, written = [], time.monotonic()
     return image if recorded else None
 
@@ -114,8 +128,8 @@ def classify(
 def look(prediction: ImagePrediction, classifier: "Classifier") -> tuple[Answer | None, Image.Image | None]:
     """Classify one image; return the answer and its pixels.
 
-    What is not the image's fault, a full memory or a storage that is away, has no answer and leaves the claim as it is:
-    when its lease ends the sweep has it tried again, MAX_ATTEMPTS times.
+    What is not the image's fault, a full memory or a disk that cannot be read, has no answer and leaves the claim as it
+    is: when its lease ends the sweep has it tried again, MAX_ATTEMPTS times. Raises StorageAway.
     """
     try:
         image = renditions.read(prediction)
@@ -127,9 +141,17 @@ def look(prediction: ImagePrediction, classifier: "Classifier") -> tuple[Answer 
         return Answer(error=str(error)), None
     except FileNotFoundError:
         return Answer(error=FILE_GONE), None
+    except StorageAway:
+        raise
     except Exception:
         logger.exception("Prediction %s: attempt %d failed", prediction.pk, prediction.attempts)
         return None, None
+
+
+def record_all(answers: list[tuple[ImagePrediction, Answer | None]], version: ModelVersion) -> bool:
+    """Write answers down, all in one transaction; return what record() does of the last."""
+    with transaction.atomic():
+        return [record(prediction, answer, version) for prediction, answer in answers][-1:] == [True]
 
 
 def record(prediction: ImagePrediction, answer: Answer | None, version: ModelVersion) -> bool:
