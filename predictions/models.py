@@ -29,7 +29,7 @@ from predictions.tokens import ApiToken  # noqa: F401  (a model of this app)
 MAX_ATTEMPTS = 3
 # Images claimed at once: one SELECT and one UPDATE for eight. Claiming each alone costs a burst a fifth of its speed.
 BATCH = 8
-CLAIMED = ("attempts", "image_path")  # what is read of them
+CLAIMED = ("attempts", "image_path", "sha256")  # what is read of them
 LABEL_LENGTH = 200
 KEY_LENGTH = 255
 KEY_LIFETIME = timedelta(hours=24)
@@ -211,7 +211,7 @@ class ImagePrediction(models.Model):
         return "" if self.confidence is None else f"{self.confidence:.0%}"
 
     @transaction.atomic
-    def finish(self, labels: list[dict[str, Any]], version: ModelVersion, milliseconds: float) -> bool:
+    def finish(self, labels: list[dict[str, Any]], version: ModelVersion, milliseconds: float | None) -> bool:
         """Record a model's answer, best label first; return False if this claim had been lost.
 
         A correction stays the truth: the answer is then recorded beside it. What other versions said is kept.
@@ -258,12 +258,22 @@ class ImagePrediction(models.Model):
 class ClassificationQuerySet(models.QuerySet["Classification"]):
     """What models said of many images."""
 
+    def of_same_bytes(self, predictions: Sequence[ImagePrediction], version: ModelVersion) -> dict[str, Any]:
+        """Return what a version said of other images with the very bytes of one of these, by their SHA-256.
+
+        Only what the model said: a person's word is on one image, and stays with it.
+        """
+        ids = [prediction.pk for prediction in predictions]
+        same = self.filter(model_version=version, prediction__sha256=OuterRef("sha256")).exclude(prediction__in=ids)
+        said = ImagePrediction.objects.filter(pk__in=ids).annotate(said=Subquery(same.values("labels")[:1]))
+        return {digest: labels for digest, labels in said.values_list("sha256", "said") if labels}
+
     def record(
         self,
         prediction: ImagePrediction,
         version: ModelVersion,
         labels: list[dict[str, Any]],
-        milliseconds: float,
+        milliseconds: float | None,
         now: datetime,
     ) -> None:
         """Keep a version's answer for an image, in place of its earlier one."""

@@ -15,7 +15,7 @@ from classifier.images import NotAnImage
 from classifier.memory import at_most
 from classifier.models import ModelVersion
 from predictions import queue, renditions
-from predictions.models import FILE_GONE, ImagePrediction
+from predictions.models import FILE_GONE, Classification, ImagePrediction
 from predictions.storage import StorageAway
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Answer:
     """What is to be recorded of an image: its labels, best first, or why there are none."""
 
     labels: list[dict[str, Any]] = field(default_factory=list)
-    milliseconds: float = 0
+    milliseconds: float | None = None  # unknown if nobody had to look at the image
     error: str = ""
 
 
@@ -105,24 +105,34 @@ def classify(
 ) -> Image.Image | None:
     """Classify claimed images and record the answers. Return the last one's pixels, if it has an answer.
 
-    Answers that come within so many seconds are written in one transaction: each alone would take a fifth of the time,
-    and keep uploads waiting for SQLite's lock. Raises StorageAway; what was not looked at by then is claimed anew later, and no attempt is counted.
+    Bytes that this version has seen before are not looked at: it would say the same. Answers that come within so many
+    seconds are written in one transaction: each alone would take a fifth of the time, and keep uploads waiting for
+    SQLite's lock. Raises StorageAway; what was not looked at by then is claimed anew later, and no attempt is counted.
     """
+    known = Classification.objects.of_same_bytes(predictions, version)
     answers: list[tuple[ImagePrediction, Answer | None]] = []
     image, recorded, written = None, False, time.monotonic()
     for position, prediction in enumerate(predictions):
         image = None  # pixels of one image at a time: they can be 200 MB
         try:
-            answer, image = look(prediction, classifier)
+            answer, image = recall(prediction, known) or look(prediction, classifier)
         except StorageAway:
             record_all(answers, version)
             ImagePrediction.objects.put_off(predictions[position:])
             raise
         answers.append((prediction, answer))
+        if answer and answer.labels:
+            known[prediction.sha256] = answer.labels
         if prediction is predictions[-1] or time.monotonic() - written > within:
             recorded = record_all(answers, version)
             answers, written = [], time.monotonic()
     return image if recorded else None
+
+
+def recall(prediction: ImagePrediction, known: dict[str, Any]) -> tuple[Answer, None] | None:
+    """Return the answer that the image's bytes had before, without pixels; None if they are new."""
+    labels = known.get(prediction.sha256)
+    return (Answer(labels), None) if labels else None
 
 
 def look(prediction: ImagePrediction, classifier: "Classifier") -> tuple[Answer | None, Image.Image | None]:
