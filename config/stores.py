@@ -35,11 +35,11 @@ def broker(url: str) -> dict[str, Any]:
     if parts.scheme == "orm":
         return {"orm": "default"}
     if parts.scheme in {"redis", "rediss"} and parts.hostname:
-        return {"broker_class": "predictions.brokers.Redis", "redis": url}
+        return {"broker_class": "predictions.brokers.redis.Redis", "redis": url}
     if parts.scheme == "sqs" and parts.hostname and parts.path.strip("/"):
         _require("BROKER_URL", "SQS", "boto3")
         where = {"region": parts.hostname, "queue": parts.path.strip("/")}
-        return {"broker_class": "predictions.brokers.Sqs", "sqs": where}
+        return {"broker_class": "predictions.brokers.sqs.Sqs", "sqs": where}
     raise ImproperlyConfigured("BROKER_URL must be orm://, redis://HOST:PORT/DB, rediss:// or sqs://REGION/QUEUE.")
 
 

@@ -287,7 +287,10 @@ class ClassificationQuerySet(models.QuerySet["Classification"]):
 
 
 class Classification(models.Model):
-    """What one model version said of one image. ImagePrediction repeats the newest of them."""
+    """What one model version said of one image. ImagePrediction repeats the newest of them.
+
+    What was said of another image with the same bytes took no time, and has no milliseconds.
+    """
 
     # The index of the constraint below serves it.
     prediction = models.ForeignKey(ImagePrediction, models.CASCADE, related_name="classifications", db_index=False)

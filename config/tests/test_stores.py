@@ -15,7 +15,7 @@ from config import stores
 from config.tests.aws import KEYS
 from config.tests.environment import ROOT
 
-OPTIONAL = "boto3", "botocore", "storages", "psycopg_pool"
+OPTIONAL = "boto3", "botocore", "storages", "psycopg_pool", "redis"
 
 
 def settings_of(code: str, **environment: str) -> Any:

@@ -1,7 +1,4 @@
-"""Redis and SQS as places where bells wait, for BROKER_URL. django-q2's own are bent where they do not fit.
-
-Each module's library is imported only when its broker is made: requirements/base.txt does without boto3.
-"""
+"""Bells in SQS."""
 
 from __future__ import annotations
 
@@ -10,38 +7,16 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
-from django_q import brokers
-from django_q.brokers import Broker, redis_broker
+import boto3
+from botocore.config import Config
+from django_q.brokers import Broker
 from django_q.conf import Conf
-from redis import Redis as Client
 
-CONNECT_SECONDS = 2  # an upload rings before it is answered: a broker that is away must not keep it long
-ANSWER_SECONDS = 5
+from predictions.brokers import ANSWER_SECONDS, CONNECT_SECONDS
+
 # How long SQS is asked for the next bell. No longer: a cluster that is told to stop waits for the end of it.
 LONG_POLL_SECONDS = 5
 _making = Lock()
-
-
-@cache
-def shared() -> Broker:
-    """Return this process's broker. django-q2 would make one, with connections of its own, for each bell."""
-    return brokers.get_broker()
-
-
-class Redis(redis_broker.Redis):  # type: ignore[misc]  # django-q2 has no types
-    """Bells in a list of Redis. One that was taken off it dies with the worker: the sweep rings anew for its images."""
-
-    # Who is alive is said in the cache, as with every other broker: that is where /readyz looks.
-    set_stat, get_stat, get_stats = Broker.set_stat, Broker.get_stat, Broker.get_stats
-
-    def ping(self) -> bool:
-        """Return True, as the database's does: a Redis that is away ends no cluster that starts, and comes back."""
-        return True
-
-    @staticmethod
-    def get_connection(list_key: str | None = None) -> Client:  # noqa: ARG004  (django-q2 calls with it)
-        """Return a client; threads may share it, and after a fork it connects anew."""
-        return Client.from_url(Conf.REDIS, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=ANSWER_SECONDS)
 
 
 class Sqs(Broker):  # type: ignore[misc]  # django-q2 has no types
@@ -105,9 +80,6 @@ class Sqs(Broker):  # type: ignore[misc]  # django-q2 has no types
 @cache
 def _sqs(pid: int) -> tuple[Any, str]:
     """Return this process's client, which threads may share, and the queue's address."""
-    import boto3
-    from botocore.config import Config
-
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=LONG_POLL_SECONDS + ANSWER_SECONDS,
