@@ -74,9 +74,9 @@ screenshots: .venv/.browser
 
 # What runs in production: sbom.json (CycloneDX), with versions and hashes, and the licences in docs/licences.md.
 sbom: .venv/.audit
-	$(BIN)/cyclonedx-py requirements requirements/base.txt --output-reproducible --output-file sbom.json
+	$(BIN)/cyclonedx-py requirements requirements/production.txt --output-reproducible --output-file sbom.json
 	$(BIN)/pip-licenses --from=mixed --format=markdown --with-urls --output-file=docs/licences.md \
-		--packages $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements/base.txt | sort -u)
+		--packages $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements/production.txt | sort -u)
 
 check: .venv/.dev
 	$(BIN)/ruff check .

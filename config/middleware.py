@@ -11,10 +11,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
 from django.shortcuts import resolve_url
+from django.utils.deprecation import MiddlewareMixin
 from django_htmx.http import HttpResponseClientRedirect
 
 from config.errors import respond
 from predictions.access import Access, may, rule_for
+from predictions.admission import RETRY_SECONDS
+from predictions.storage import StorageAway
 
 
 class MethodKeepingCommonMiddleware(CommonMiddleware):
@@ -55,6 +58,18 @@ class AccessMiddleware(LoginRequiredMiddleware):
         if request.headers.get("HX-Request"):
             return HttpResponseClientRedirect(resolve_url(settings.LOGIN_URL))
         return super().handle_no_permission(request, view_func)
+
+
+class StorageAwayMiddleware(MiddlewareMixin):
+    """Answers 503 to whoever asks a page for a file while the storage is away."""
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """Answer for a view that has raised StorageAway."""
+        if not isinstance(error, StorageAway):
+            return None
+        response = respond(request, 503, str(error))
+        response["Retry-After"] = str(RETRY_SECONDS)
+        return response
 
 
 def check_content_length(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:

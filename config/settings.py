@@ -1,6 +1,7 @@
 """Every setting, driven by the environment. README.md lists the variables; config/tests/test_docs.py keeps it true."""
 
 import os
+import sys
 from pathlib import Path
 
 import django_stubs_ext
@@ -9,6 +10,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 from environ.fileaware_mapping import FileAwareMapping
 from limits import RateLimitItem, parse_many
+
+from config import stores
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -97,6 +100,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "config.middleware.AccessMiddleware",
+    "config.middleware.StorageAwayMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -145,6 +149,8 @@ DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'db.sqlit
 if TESTING:
     DATABASE_URL = env.str("DATABASE_TEST_URL", default="") or f"sqlite:///{DATA_DIR / 'db.sqlite3'}"
 DATABASES = {"default": {**env.db_url_config(DATABASE_URL), "CONN_MAX_AGE": 60}}
+# Connections to PostgreSQL that the threads of one web process share; by default as many as threads (config/worker.py).
+DATABASE_POOL = env.int("DATABASE_POOL", default=24)
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         # A writer takes its lock at BEGIN and waits for it: no "database is locked" in the middle of a transaction.
@@ -158,6 +164,10 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     # A server may have been restarted since the last request.
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    # Only where config.wsgi has been loaded: workers and commands have one thread, and a pool must not be forked.
+    if DATABASE_POOL and "config.wsgi" in sys.modules:
+        DATABASES["default"].setdefault("OPTIONS", {})["pool"] = stores.pool(DATABASE_POOL)
+        DATABASES["default"]["CONN_MAX_AGE"] = 0  # a request's end gives its connection back to the pool
 
 # Shared by the web processes and the workers: it tells /readyz which workers are alive.
 CACHES = {"default": env.cache_url("CACHE_URL", default=f"filecache://{DATA_DIR / 'cache'}")}
@@ -167,12 +177,14 @@ CACHES = {"default": env.cache_url("CACHE_URL", default=f"filecache://{DATA_DIR 
 # Classifying processes. One thread each: two processes on two cores beat one process with two threads.
 CORES: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 WORKERS = env.int("WORKERS", default=CORES)
+# Where bells wait for workers.
+BROKER_URL = env.str("BROKER_URL", default="orm://")
 # A claimed image that has no result after this long is tried again by somebody else. Decoding and classifying takes
 # milliseconds, the largest accepted image some seconds.
 LEASE_SECONDS = env.int("LEASE_SECONDS", default=30)
 Q_CLUSTER = {
     "name": "classification",
-    "orm": "default",
+    **stores.broker(BROKER_URL),
     "workers": WORKERS,
     # Seconds after which a worker is ended that hangs in an image: before the lease ends, so that no other has it yet.
     # Otherwise a bell is answered for TASK_SECONDS (predictions/tasks.py) and the images claimed by then.
@@ -207,7 +219,14 @@ FILE_UPLOAD_HANDLERS = [
 # Files while they are received; what a killed process leaves there, manage.py check_storage finds.
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "uploads"
 FILE_UPLOAD_TEMP_DIR.mkdir(exist_ok=True)
-MEDIA_ROOT = DATA_DIR / "media"
+# Photos: a folder, or s3://BUCKET/PREFIX. Keys, roles and the like are boto3's own affair.
+MEDIA = stores.media(
+    env.str("MEDIA", default=""),
+    DATA_DIR / "media",
+    region=env.str("AWS_REGION", default="us-east-1"),
+    endpoint=env.str("AWS_ENDPOINT_URL_S3", default="") or env.str("AWS_ENDPOINT_URL", default=""),
+)
+MEDIA_ROOT = MEDIA.root
 # An image of a container brings both of its own.
 MODELS_DIR = Path(env.str("MODELS_DIR", default=str(DATA_DIR / "models"))).resolve()
 STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(DATA_DIR / "static"))).resolve()
@@ -222,10 +241,7 @@ STATICFILES_STORAGE_CLASS = (
     else "django.contrib.staticfiles.storage.StaticFilesStorage"
 )
 STORAGES = {
-    "default": {
-        "BACKEND": "predictions.storage.DurableFileSystemStorage",
-        "OPTIONS": {"allow_overwrite": True},  # a rendition by the same; originals have names of our own making
-    },
+    "default": MEDIA.storage,
     "staticfiles": {"BACKEND": STATICFILES_STORAGE_CLASS},
 }
 
@@ -292,7 +308,7 @@ CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": NOTHING,
         **dict.fromkeys(["script-src", "style-src", "connect-src", "font-src", "form-action"], OWN),
-        "img-src": [*OWN, "data:"],
+        "img-src": [*OWN, "data:", *filter(None, [MEDIA.origin])],
         **dict.fromkeys(["base-uri", "frame-ancestors"], NOTHING),
     }
 }

@@ -5,8 +5,8 @@ from django.contrib.auth.models import User
 from django.db.models import Sum
 
 from predictions.models import ImagePrediction
+from predictions.storage import MEGABYTE
 
-MEGABYTE = 1_000_000
 RETRY_SECONDS = 10  # after which a full queue has room again, if workers work
 
 

@@ -30,16 +30,31 @@ def worker_status_is_shared(**_: Any) -> list[CheckMessage]:
     ]
 
 
-@register(Tags.security, deploy=True)  # in dev, only guessing passwords is limited
-def limits_are_shared(**_: Any) -> list[CheckMessage]:
-    """Counted in memory, a limit holds in each web process for itself."""
-    if settings.LIMITS_URL != "memory://" or settings.WEB_WORKERS < 2 or not any(settings.RATES.values()):
+@register(Tags.caches, deploy=True)
+def worker_status_is_shared_by_machines(**_: Any) -> list[CheckMessage]:
+    """Photos in a bucket are for several machines; a folder of one tells the others nothing."""
+    if not settings.MEDIA.origin or "filebased" not in settings.CACHES["default"]["BACKEND"]:
         return []
     return [
         checks.Warning(
-            f"Each of the {settings.WEB_WORKERS} web processes counts requests by itself: clients may send that many "
-            "times what the RATE_ settings say.",
-            hint="Set LIMITS_URL to a Redis, redis://host:6379/0, or WEB_WORKERS to 1.",
+            "Photos are in a bucket, but CACHE_URL is a folder: /readyz would see the workers of its own machine only.",
+            hint="Set CACHE_URL to a Redis, rediscache://host:6379/1.",
+            id="predictions.W003",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)  # in dev, only guessing passwords is limited
+def limits_are_shared(**_: Any) -> list[CheckMessage]:
+    """Counted in memory, a limit holds in each web process for itself."""
+    alone = settings.WEB_WORKERS < 2 and not settings.MEDIA.origin  # a bucket is for several machines
+    if settings.LIMITS_URL != "memory://" or alone or not any(settings.RATES.values()):
+        return []
+    return [
+        checks.Warning(
+            f"Each of the {settings.WEB_WORKERS} web processes of every machine counts requests by itself: clients may "
+            "send that many times what the RATE_ settings say.",
+            hint="Set LIMITS_URL to a Redis, redis://host:6379/0; on one machine WEB_WORKERS=1 will do.",
             id="predictions.W002",
         )
     ]

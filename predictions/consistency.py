@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from predictions import renditions, services
 from predictions.models import ImagePrediction
+from predictions.storage import photos
 
 BATCH = 1000
 GRACE = timedelta(hours=1)
@@ -50,7 +51,7 @@ def check(grace: timedelta, progress: Progress) -> Iterator[Finding]:
 
     Files younger than `grace` are passed over: an upload has its file before its row.
     """
-    storage = ImagePrediction._meta.get_field("image_path").storage
+    storage = photos()
     yield from _unfinished_uploads(grace)
     yield from _files_without_row(storage, grace, progress)
     yield from _rows(storage, progress)
@@ -82,16 +83,37 @@ def _files_without_row(storage: Storage, grace: timedelta, progress: Progress) -
 
 def _rows(storage: Storage, progress: Progress) -> Iterator[Finding]:
     """Find rows that say of their file what is not so."""
-    last = 0
+    last, listed = 0, _Listed(storage)
     columns = ImagePrediction.objects.only("image_path", "error").order_by("pk")
     while rows := list(columns.filter(pk__gt=last)[:BATCH]):
         for row in rows:
-            is_there, said_gone = storage.exists(str(row.image_path.name)), row.is_file_gone
-            # A file is deleted after its row: if that is gone too by now, nothing is wrong.
+            name, said_gone = str(row.image_path.name), row.is_file_gone
+            if listed.has(name) != said_gone:
+                continue
+            # The list may be old by now. And a file is deleted after its row: if that is gone too, nothing is wrong.
+            is_there = storage.exists(name)
             if is_there == said_gone and (said_gone or ImagePrediction.objects.filter(pk=row.pk).exists()):
                 yield _row_finding(row, is_there)
         last = rows[-1].pk
         progress(len(rows))
+
+
+class _Listed:
+    """What a storage lists in one folder at a time: rows lie in their folders in order, and to ask for each is slow."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage, self._folder, self._names = storage, "", set[str]()
+
+    def has(self, name: str) -> bool:
+        """Return whether a file was there when its folder was listed."""
+        folder, _, own = name.rpartition("/")
+        if folder != self._folder:
+            self._folder = folder
+            try:
+                self._names = set(self._storage.listdir(folder)[1])
+            except FileNotFoundError:
+                self._names = set()
+        return own in self._names
 
 
 def _row_finding(row: ImagePrediction, is_there: bool) -> Finding:

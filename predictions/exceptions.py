@@ -14,7 +14,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from predictions.admission import RETRY_SECONDS, QueueFull, QuotaExceeded, StorageFull
 from predictions.services import NO_ROOM, AlreadyDeleted, KeyReused
-from predictions.storage import is_disk_full
+from predictions.storage import StorageAway, is_disk_full
 from predictions.uploads import UploadRejected
 
 # Why an upload was refused, and what that is in HTTP. 507 for a quota is what WebDAV has (RFC 4331, section 6); 413
@@ -24,6 +24,7 @@ STATUS: dict[type[Exception], int] = {
     AlreadyDeleted: status.HTTP_410_GONE,
     KeyReused: status.HTTP_422_UNPROCESSABLE_ENTITY,
     QueueFull: status.HTTP_503_SERVICE_UNAVAILABLE,
+    StorageAway: status.HTTP_503_SERVICE_UNAVAILABLE,
     StorageFull: status.HTTP_507_INSUFFICIENT_STORAGE,
     QuotaExceeded: status.HTTP_507_INSUFFICIENT_STORAGE,
 }
@@ -36,7 +37,7 @@ class Refused(APIException):
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.status_code = STATUS[type(error)]
-        self.wait = RETRY_SECONDS if isinstance(error, QueueFull) else None
+        self.wait = RETRY_SECONDS if isinstance(error, QueueFull | StorageAway) else None
 
 
 class InsufficientStorage(APIException):

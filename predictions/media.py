@@ -1,20 +1,19 @@
 """Sending originals, thumbnails and pictures that browsers can show. Strangers made them; nothing of them may run."""
 
-import mimetypes
 from pathlib import PurePath
 
 from django.conf import settings
-from django.core.files.storage import default_storage
-from django.http import FileResponse, Http404, HttpRequest, HttpResponseNotModified
+from django.http import FileResponse, Http404, HttpRequest, HttpResponseNotModified, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.cache import patch_cache_control
-from django.utils.http import parse_etags
+from django.utils.http import content_disposition_header, parse_etags
 from django.views.decorators.http import require_safe
 
 from predictions import renditions
 from predictions.models import ImagePrediction
+from predictions.storage import SHARED_SECONDS, content_type, photos
 
 YEAR = 365 * 24 * 3600  # seconds
 
@@ -31,7 +30,7 @@ def view(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Send a picture that browsers can show: the original, or the rendition of it."""
     prediction = get_object_or_404(ImagePrediction, pk=pk)
     name = renditions.shown(prediction)
-    if name != prediction.image_path.name and not default_storage.exists(name):
+    if name != prediction.image_path.name and not photos().exists(name):
         return _not_yet(f"{settings.STATIC_URL}icon.svg")
     return _send(request, prediction, name)
 
@@ -41,7 +40,7 @@ def thumbnail(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Send the thumbnail; while it does not exist yet, what stands in for it."""
     prediction = get_object_or_404(ImagePrediction, pk=pk)
     name = renditions.name_of(prediction, renditions.THUMBNAIL)
-    if default_storage.exists(name):
+    if photos().exists(name):
         return _send(request, prediction, name)
     return _not_yet(reverse("view", args=[pk]))
 
@@ -54,7 +53,9 @@ def _not_yet(stand_in: str) -> HttpResponseBase:
 
 
 def _send(request: HttpRequest, prediction: ImagePrediction, name: str, *, download: bool = False) -> HttpResponseBase:
-    """Send a stored file, or 304 if the browser has it. Content never changes under its address."""
+    """Send a stored file, or 304, or lead to where it is. Content never changes under its address."""
+    if elsewhere := _elsewhere(request, prediction, name, download=download):
+        return elsewhere
     etag = f'"{prediction.sha256[:32]}-{PurePath(name).suffix[1:]}"'
     response: HttpResponseBase
     if etag in parse_etags(request.headers.get("If-None-Match", "")):
@@ -68,11 +69,26 @@ def _send(request: HttpRequest, prediction: ImagePrediction, name: str, *, downl
     return response
 
 
+def _elsewhere(
+    request: HttpRequest, prediction: ImagePrediction, name: str, *, download: bool
+) -> HttpResponseBase | None:
+    """Lead to an address outside that serves this file for some minutes, if the storage has such."""
+    disposition = content_disposition_header(download, prediction.filename)
+    address = photos().address(
+        name, content_type=content_type(name), disposition=disposition or "inline", method=request.method or "GET"
+    )
+    if not address:
+        return None
+    response = HttpResponseRedirect(address)
+    # Who comes back sooner is spared the way, and the minute that is left is for following it.
+    patch_cache_control(response, private=True, max_age=SHARED_SECONDS - 60)
+    return response
+
+
 def _file(prediction: ImagePrediction, name: str, *, download: bool) -> FileResponse:
     try:
-        file = default_storage.open(name, "rb")
+        file = photos().open(name)
     except FileNotFoundError as error:
         raise Http404("The file is not, or not yet, in the storage") from error
-    # The type follows our name for the file, which follows its content; the user's name could make it a page.
-    content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return FileResponse(file, as_attachment=download, filename=prediction.filename, content_type=content_type)
+    filename = prediction.filename
+    return FileResponse(file, as_attachment=download, filename=filename, content_type=content_type(name))

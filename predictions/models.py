@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import PurePath
@@ -30,6 +30,7 @@ from predictions.tokens import ApiToken  # noqa: F401  (a model of this app)
 MAX_ATTEMPTS = 3
 # Images claimed at once: one SELECT and one UPDATE for eight. Claiming each alone costs a burst a fifth of its speed.
 BATCH = 8
+CLAIMED = ("attempts", "image_path", "rendered_at", "sha256")  # what is read of them
 LABEL_LENGTH = 200
 KEY_LENGTH = 255
 KEY_LIFETIME = timedelta(hours=24)
@@ -50,7 +51,7 @@ class Answer:
     """What a model says of an image, and what was found out on the way."""
 
     labels: list[dict[str, Any]]  # best first
-    milliseconds: float  # of decoding and inference
+    milliseconds: float | None = None  # of decoding and inference; unknown if nobody had to look at the image
     taken_at: datetime | None = None
     is_rendered: bool = False  # whether its thumbnail was made, too
 
@@ -73,7 +74,7 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         At most BATCH, and at most half of those in sight: the rest is for the other workers. One that was tried before
         comes alone, so that an image which kills its worker takes no innocent ones with it.
         """
-        while waiting := list(self.pending().order_by("pk").only("attempts", "image_path", "rendered_at")[: 2 * BATCH]):
+        while waiting := list(self.pending().order_by("pk").only(*CLAIMED)[: 2 * BATCH]):
             fresh = list(itertools.takewhile(lambda row: row.attempts == 0, waiting))
             if claimed := self._lease(fresh[: max(1, len(waiting) // 2)] or waiting[:1]):
                 return claimed
@@ -89,6 +90,17 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         if won == len(rows):
             return rows
         return [row for row in rows if row._claim().exists()]
+
+    def put_off(self, claimed: Sequence[ImagePrediction]) -> None:
+        """Give claims back that could not even be tried, as if they had not been made.
+
+        The first stays leased until its lease ends: it is what was tried in vain, and would at once be tried again.
+        """
+        for row in claimed:
+            state: dict[str, Any] = {"attempts": row.attempts - 1}
+            if row is not claimed[0]:
+                state |= {"status": Status.PENDING, "lease_expires_at": None}
+            row._claim().update(**state)
 
     def recover_stale(self) -> tuple[int, int]:
         """Return expired claims to the queue, or fail those that had MAX_ATTEMPTS; return how many of each.
@@ -262,6 +274,16 @@ class ImagePrediction(models.Model):
 class ClassificationQuerySet(models.QuerySet["Classification"]):
     """What models said of many images."""
 
+    def of_same_bytes(self, predictions: Sequence[ImagePrediction], version: ModelVersion) -> dict[str, Any]:
+        """Return what a version said of other images with the very bytes of one of these, by their SHA-256.
+
+        Only what the model said: a person's word is on one image, and stays with it.
+        """
+        ids = [prediction.pk for prediction in predictions]
+        same = self.filter(model_version=version, prediction__sha256=OuterRef("sha256")).exclude(prediction__in=ids)
+        said = ImagePrediction.objects.filter(pk__in=ids).annotate(said=Subquery(same.values("labels")[:1]))
+        return {digest: labels for digest, labels in said.values_list("sha256", "said") if labels}
+
     def record(self, answers: Iterable[tuple[ImagePrediction, Answer]], version: ModelVersion, now: datetime) -> None:
         """Keep a version's answers, in place of its earlier ones for these images."""
         columns = ["labels", "milliseconds", "created_at"]
@@ -283,7 +305,10 @@ class ClassificationQuerySet(models.QuerySet["Classification"]):
 
 
 class Classification(models.Model):
-    """What one model version said of one image. ImagePrediction repeats the newest of them."""
+    """What one model version said of one image. ImagePrediction repeats the newest of them.
+
+    What was said of another image with the same bytes took no time, and has no milliseconds.
+    """
 
     # The index of the constraint below serves it.
     prediction = models.ForeignKey(ImagePrediction, models.CASCADE, related_name="classifications", db_index=False)

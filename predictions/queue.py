@@ -1,5 +1,6 @@
 """The queue is only a bell: it says that there may be work. The rows say what the work is."""
 
+import functools
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,6 +11,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import transaction
 from django.utils import timezone
+from django_q.brokers import Broker, get_broker
 from django_q.conf import Conf
 from django_q.signing import BadSignature, SignedPackage
 from django_q.status import Stat
@@ -71,5 +73,11 @@ def _reports() -> Iterator[Stat]:
             yield SignedPackage.loads(report)
 
 
+@functools.cache
+def _broker() -> Broker:
+    """Return this process's broker. django-q2 would make one, with connections of its own, for each bell."""
+    return get_broker()
+
+
 def _ring() -> None:
-    async_task(TASK)
+    async_task(TASK, broker=_broker())

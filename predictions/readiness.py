@@ -1,7 +1,5 @@
 """Would an upload be accepted and classified now? Each check says "ok", or what is wrong and what to do."""
 
-import os
-import shutil
 from collections.abc import Callable
 
 from django.conf import settings
@@ -10,7 +8,7 @@ from django.db import DatabaseError, connection
 from classifier.models import ModelVersion
 from predictions.models import ImagePrediction
 from predictions.queue import live_workers
-from predictions.uploads import MEGABYTE
+from predictions.storage import disk_trouble, photos
 
 
 def check_database() -> str:
@@ -24,13 +22,8 @@ def check_database() -> str:
 
 
 def check_storage() -> str:
-    """See whether files can be written, and the largest one has room."""
-    folder = settings.MEDIA_ROOT if settings.MEDIA_ROOT.exists() else settings.DATA_DIR
-    if not os.access(folder, os.W_OK):
-        return "The media folder cannot be written to"
-    if shutil.disk_usage(folder).free < settings.MAX_UPLOAD_MB * MEGABYTE:
-        return "The disk with the media folder is full: make room. Uploads are refused until then"
-    return "ok"
+    """See whether the largest upload could be received, on this machine's disk, and stored."""
+    return disk_trouble(settings.FILE_UPLOAD_TEMP_DIR) or photos().trouble() or "ok"
 
 
 def check_model() -> str:

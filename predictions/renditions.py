@@ -11,16 +11,15 @@ from pathlib import PurePath
 
 from django.conf import settings
 from django.core.files.base import ContentFile
-from django.core.files.storage import Storage
 from django.db import OperationalError
 from django.utils import timezone
 from PIL import Image
 
 from classifier import images
-from classifier.images import NotAnImage, open_image
+from classifier.images import NotAnImage, open_image, taken_at
 from classifier.memory import at_most
 from predictions.models import ImagePrediction, Status
-from predictions.storage import RENDITIONS, is_disk_full
+from predictions.storage import RENDITIONS, StorageAway, is_disk_full, photos
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +28,13 @@ SIDES = {THUMBNAIL: images.THUMBNAIL, VIEW: 2048}  # pixels, of the longer side
 # No browser shows these, or not every one.
 UNSHOWABLE = {".heic", ".tif", ".bmp", ".avif"}
 
-# Images that this process has classified, and their thumbnails as JPEG: 0.25 ms where WebP takes 2, which wait until no
-# image does. A few MB at most.
+# Images that this process has classified, and their thumbnails as JPEG, if they are sketched: that takes 0.25 ms where
+# WebP takes 2, which wait until no image does. A few MB at most.
 _sketches: dict[int, tuple[ImagePrediction, bytes]] = {}
 SKETCHES = 300
 PATIENCE = timedelta(minutes=1)
 
-# Images that this process set about, but that found no room. The database may be on the same full disk.
+# Images that this process set about, but whose storage had no room, or was away. The database may be on the same disk.
 _owed: set[int] = set()
 
 
@@ -66,10 +65,14 @@ def files_of(prediction: ImagePrediction) -> list[str]:
 def sketch(prediction: ImagePrediction, image: Image.Image) -> bool:
     """Keep what the thumbnail of a decoded image needs until no image waits; return True if it is made already.
 
-    It is where nothing more can be kept, and where a large picture is made as well.
+    It is where nothing more can be kept, and where a large picture is made as well. Raises StorageAway.
     """
     from classifier.resizing import shrink  # numpy, which the web process does without
 
+    if prediction.rendered_at or prediction.attempts > 1:
+        # What ended a worker before gets its labels first: the thumbnail may have been the reason.
+        plan(prediction)
+        return False
     if len(_sketches) >= SKETCHES or shown(prediction) != prediction.image_path.name:
         return make(prediction, image)
     content = BytesIO()
@@ -78,17 +81,23 @@ def sketch(prediction: ImagePrediction, image: Image.Image) -> bool:
     return False
 
 
+def plan(prediction: ImagePrediction) -> None:
+    """Have the renditions made, if there are none, from a decoding of their own, once no image waits."""
+    if not prediction.rendered_at:
+        _sketches[prediction.pk] = prediction, b""
+
+
 def make_next() -> bool:
     """Make the renditions of one classified image that has none; return False if there is none, or no room.
 
-    Those that this process has sketched come first. Of others it waits a minute for whoever has.
+    Those that this process has sketched come first. Of others it waits a minute for whoever has. Raises StorageAway.
     """
     if _owed and not _unmark():
         return False
     while _sketches:
         prediction, content = _sketches.pop(next(iter(_sketches)))
         if _mark(prediction):
-            return _make_marked(prediction, open_image(BytesIO(content)))
+            return _make_marked(prediction, open_image(BytesIO(content)) if content else None)
     left = ImagePrediction.objects.filter(status=Status.DONE, rendered_at=None)
     for prediction in left.filter(classified_at__lt=timezone.now() - PATIENCE).order_by("-pk")[:8]:
         if _mark(prediction):
@@ -123,6 +132,9 @@ def make(prediction: ImagePrediction, image: Image.Image | None = None) -> bool:
     """
     try:
         _write(prediction, image or read(prediction))
+    except StorageAway:
+        _owed.add(prediction.pk)
+        raise
     except (NotAnImage, FileNotFoundError, MemoryError) as error:
         logger.warning("Prediction %s: no thumbnail: %s", prediction.pk, error)
     except OSError as error:
@@ -134,8 +146,7 @@ def make(prediction: ImagePrediction, image: Image.Image | None = None) -> bool:
 def discard_orphans(prediction: ImagePrediction) -> None:
     """Delete the renditions of an image that was deleted while they were made."""
     if not ImagePrediction.objects.filter(pk=prediction.pk).exists():
-        for kind in SIDES:
-            prediction.image_path.storage.delete(name_of(prediction, kind))
+        photos().delete_all([name_of(prediction, kind) for kind in SIDES])
 
 
 def _unmark() -> bool:
@@ -157,17 +168,21 @@ def read(prediction: ImagePrediction) -> Image.Image:
 
 
 def _write(prediction: ImagePrediction, image: Image.Image) -> None:
+    """Write the renditions of an image, and what its camera says: nothing, if it is a sketch."""
     from classifier.resizing import shrink  # numpy, which the web process does without
 
     kinds = [THUMBNAIL] if shown(prediction) == prediction.image_path.name else [THUMBNAIL, VIEW]
+    moment = taken_at(image)
     pictures = {kind: shrink(image, SIDES[kind]) for kind in kinds}
     image.close()  # gives the pixels' memory back: encoding takes some, too
     for kind, picture in pictures.items():
-        _save(prediction.image_path.storage, name_of(prediction, kind), picture)
+        _save(name_of(prediction, kind), picture)
+    if moment:
+        ImagePrediction.objects.filter(pk=prediction.pk).update(taken_at=timezone.make_aware(moment))
 
 
-def _save(storage: Storage, name: str, image: Image.Image) -> None:
+def _save(name: str, image: Image.Image) -> None:
     """Write a WebP without any metadata: places and cameras stay with the original."""
     content = BytesIO()
     image.save(content, "WEBP", quality=75, method=0)
-    storage.save(name, ContentFile(content.getvalue()))
+    photos().save(name, ContentFile(content.getvalue()))

@@ -19,7 +19,7 @@ from django.utils import timezone
 from predictions import admission, queue, renditions, uploads
 from predictions.admission import StorageFull
 from predictions.models import Correction, IdempotencyKey, ImagePrediction, ImagePredictionQuerySet, Status
-from predictions.storage import is_disk_full
+from predictions.storage import is_disk_full, photos
 from predictions.uploads import AcceptedImage
 
 logger = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ class AlreadyDeleted(Exception):
 def submit(file: UploadedFile[Any], by: Person = None, *, bounded: bool = True) -> ImagePrediction:
     """Accept an upload: store the file, create its row, ring for a worker.
 
-    Raises UploadRejected, StorageFull, QuotaExceeded and QueueFull; nothing of the file is kept then. Whoever runs the
-    service imports without the bounds of queue and quota, which are for its users.
+    Raises UploadRejected, StorageFull, StorageAway, QuotaExceeded and QueueFull; nothing of the file is kept then.
+    Whoever runs the service imports without the bounds of queue and quota, which are for its users.
     """
     if bounded:
         admission.admit(file.size or 0, _known(by))
@@ -212,9 +212,7 @@ def remove(predictions: ImagePredictionQuerySet) -> int:
     """Delete rows, and once that is certain, their files: there is never a row whose file is gone. Return how many."""
     rows = list(predictions.only("image_path"))
     names = [name for prediction in rows for name in renditions.files_of(prediction)]
-    storage = ImagePrediction._meta.get_field("image_path").storage
-    for name in names:
-        transaction.on_commit(lambda name=name: storage.delete(name), robust=True)  # type: ignore[misc]
+    transaction.on_commit(lambda: photos().delete_all(names), robust=True)
     # By id: those whose files are listed and no others, whatever else matches by now.
     ids, deleted = [row.pk for row in rows], 0
     for start in range(0, len(ids), CHUNK):

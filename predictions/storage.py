@@ -1,16 +1,64 @@
-"""Where uploaded files are kept on this machine's disk."""
+"""Where photos are kept: on this machine's disk, or wherever else MEDIA says (predictions/s3.py)."""
 
 import errno
+import logging
+import mimetypes
 import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from django.core.files.storage import FileSystemStorage
+from django.conf import settings
+from django.core.files.storage import FileSystemStorage, Storage, default_storage
 from django.db import OperationalError
 
 RENDITIONS = "renditions/"  # the folder of what is made from the originals
+logger = logging.getLogger(__name__)
+
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_ROOM_IN_DATABASE = ("disk is full", "No space left on device")  # SQLite's words, and PostgreSQL's
+MEGABYTE = 1_000_000
+SHARED_SECONDS = 300  # for which an address outside serves whoever has it
+# Before Python 3.13 it is known only where the system has a table of types, which small containers have not.
+mimetypes.add_type("image/webp", ".webp")
+
+
+class StorageAway(OSError):
+    """The storage does not answer, or refuses. It is no file's fault; the message is for whoever wanted one."""
+
+    def __init__(self) -> None:
+        super().__init__("The storage for photos is not available, try again in a moment")
+
+
+class PhotoStorage(Storage, ABC):
+    """What is asked of a storage. Files that are not there raise FileNotFoundError, all else that fails OSError."""
+
+    @abstractmethod
+    def delete_all(self, names: Sequence[str]) -> None:
+        """Delete many files, as far as that is possible; never raises."""
+
+    @abstractmethod
+    def trouble(self) -> str:
+        """Return a sentence about what is wrong and what to do, empty if the largest upload could be stored now."""
+
+    @abstractmethod
+    def address(self, name: str, *, content_type: str, disposition: str, method: str) -> str:
+        """Return where a browser gets the file by itself, for SHARED_SECONDS; empty if we have to send it.
+
+        It answers requests of that method only, with these headers.
+        """
+
+
+def photos() -> PhotoStorage:
+    """Return the storage that MEDIA names."""
+    return cast("PhotoStorage", default_storage)
+
+
+def content_type(name: str) -> str:
+    """Return the type of a stored file: by our name for it, which follows its content, not by its sender's."""
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -20,7 +68,16 @@ def is_disk_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
-class DurableFileSystemStorage(FileSystemStorage):
+def disk_trouble(folder: Path) -> str:
+    """Return a sentence about what keeps a folder from taking the largest upload, empty if nothing does."""
+    if not os.access(folder, os.W_OK):
+        return f"The folder {folder.name} cannot be written to"
+    if shutil.disk_usage(folder).free < settings.MAX_UPLOAD_MB * MEGABYTE:
+        return f"The disk with the folder {folder.name} is full: make room. Uploads are refused until then"
+    return ""
+
+
+class DurableFileSystemStorage(FileSystemStorage, PhotoStorage):
     """Files that are on the disk, whole, once save() returns; and not there at all when it raises.
 
     What can be made again, the renditions, reaches the disk when the system sees fit: waiting for it would take a
@@ -37,6 +94,23 @@ class DurableFileSystemStorage(FileSystemStorage):
             self.delete(name)
             raise
         return name
+
+    def delete_all(self, names: Sequence[str]) -> None:
+        """Delete many files, as far as that is possible; never raises."""
+        for name in names:
+            try:
+                self.delete(name)
+            except OSError as error:
+                logger.error("%s stays: %s", name, error)
+
+    def trouble(self) -> str:
+        """Return what is wrong with the disk, and what to do."""
+        folder = Path(self.location)
+        return disk_trouble(folder if folder.exists() else settings.DATA_DIR)
+
+    def address(self, name: str, *, content_type: str, disposition: str, method: str) -> str:
+        """Return nothing: the disk is ours alone."""
+        return ""
 
 
 def _flush(path: Path) -> None:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import transaction
@@ -14,7 +14,8 @@ from classifier.images import NotAnImage, taken_at
 from classifier.memory import at_most
 from classifier.models import ModelVersion
 from predictions import queue, renditions
-from predictions.models import FILE_GONE, Answer, ImagePrediction
+from predictions.models import FILE_GONE, Answer, Classification, ImagePrediction
+from predictions.storage import StorageAway
 
 if TYPE_CHECKING:
     from classifier.runtime import Classifier
@@ -33,9 +34,16 @@ def classify_pending() -> None:
     """Classify waiting images until none is left or TASK_SECONDS have passed; then make thumbnails still missing."""
     if not (loaded := load_serving()):
         return
+    try:
+        _classify_and_render(*loaded)
+    except StorageAway as error:
+        logger.warning("%s. The sweep rings again", error)
+
+
+def _classify_and_render(classifier: "Classifier", version: ModelVersion) -> None:
     stop = time.monotonic() + TASK_SECONDS
     while predictions := ImagePrediction.objects.claim():
-        classify(predictions, *loaded)
+        classify(predictions, classifier, version)
         if time.monotonic() > stop:
             # Two for one: while a backlog lasts, ever more workers of ever more machines join in.
             queue.ring(2)
@@ -49,7 +57,7 @@ def classify_pending() -> None:
 def drain(go_on: Callable[[], bool]) -> None:
     """Classify waiting images, asking before each claim whether to go on, until none is left; then thumbnails.
 
-    For commands: no bell.
+    For commands: no bell. Raises StorageAway.
     """
     while go_on() and (loaded := load_serving()) and (predictions := ImagePrediction.objects.claim()):
         classify(predictions, *loaded, within=DRAIN_WRITE_SECONDS)
@@ -84,38 +92,56 @@ def classify(
 ) -> None:
     """Classify claimed images and record the answers.
 
-    Answers that come within so many seconds are written in one transaction: each alone would take a fifth of the time,
-    and keep uploads waiting for SQLite's lock.
+    Bytes that this version has seen before are not looked at: it would say the same. Answers that come within so many
+    seconds are written in one transaction: each alone would take a fifth of the time, and keep uploads waiting for
+    SQLite's lock. Raises StorageAway; what was not looked at by then is claimed anew later, and no attempt is counted.
     """
+    known = Classification.objects.of_same_bytes(predictions, version)
     looked_at: list[tuple[ImagePrediction, Answer | str]] = []
     written = time.monotonic()
-    for prediction in predictions:
-        if found := look(prediction, classifier):
+    for position, prediction in enumerate(predictions):
+        try:
+            found = recall(prediction, known) or look(prediction, classifier)
+        except StorageAway:
+            record(looked_at, version)
+            ImagePrediction.objects.put_off(predictions[position:])
+            raise
+        if isinstance(found, Answer):
+            known[prediction.sha256] = found.labels
+        if found:
             looked_at.append((prediction, found))
         if prediction is predictions[-1] or time.monotonic() - written > within:
             record(looked_at, version)
             looked_at, written = [], time.monotonic()
 
 
-def look(prediction: ImagePrediction, classifier: "Classifier") -> Answer | str | None:
-    """Classify one image, and make its thumbnail from the same pixels. Return its answer, or why it never has one.
+def recall(prediction: ImagePrediction, known: dict[str, Any]) -> Answer | None:
+    """Return the answer that the image's bytes had before; None if they are new."""
+    if labels := known.get(prediction.sha256):
+        renditions.plan(prediction)
+        return Answer(labels)
+    return None
 
-    What is not the image's fault, a full memory or a storage that is away, has neither and leaves the claim as it is:
-    when its lease ends the sweep has it tried again, MAX_ATTEMPTS times.
+
+def look(prediction: ImagePrediction, classifier: "Classifier") -> Answer | str | None:
+    """Classify one image, and sketch its thumbnail from the same pixels. Return its answer, or why it never has one.
+
+    What is not the image's fault, a full memory or a disk that cannot be read, has neither and leaves the claim as it
+    is: when its lease ends the sweep has it tried again, MAX_ATTEMPTS times. Raises StorageAway.
     """
     try:
         image, start = renditions.read(prediction), time.perf_counter()
         with at_most(settings.MAX_DECODED_MB):
             labels = [label.to_dict() for label in classifier.classify(image).labels]
             milliseconds, moment = (time.perf_counter() - start) * 1000, taken_at(image)
-            # One that ended a worker before gets its labels first: the thumbnail may have been the reason.
-            is_wanted = prediction.attempts == 1 and not prediction.rendered_at
-            is_rendered = is_wanted and renditions.sketch(prediction, image)
+            is_rendered = renditions.sketch(prediction, image)
         return Answer(labels, milliseconds, moment and timezone.make_aware(moment), is_rendered)
     except NotAnImage as error:
         return str(error)
     except FileNotFoundError:
         return FILE_GONE
+    except StorageAway:
+        raise
     except Exception:
         logger.exception("Prediction %s: attempt %d failed", prediction.pk, prediction.attempts)
         return None

@@ -16,9 +16,8 @@ from PIL import Image
 
 from classifier.images import EXTENSIONS, NotAnImage, count_scans, decoded_bytes, open_image, orientation, upright_size
 from predictions import metadata
-from predictions.storage import is_disk_full
+from predictions.storage import MEGABYTE, is_disk_full
 
-MEGABYTE = 1_000_000
 NAME_LENGTH = 255
 MAX_SIDE = 65_535  # pixels, JPEG's own limit; what is longer is a line and not a picture
 MAX_SCANS = 200  # encoders make up to 14; embedded previews add some

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from predictions.models import ImagePrediction
 
 os.environ["TESTING"] = "1"
-for name in ("ENVIRONMENT", "DEBUG", "CACHE_URL", "LIMITS_URL"):
+for name in ("ENVIRONMENT", "DEBUG", "CACHE_URL", "LIMITS_URL", "BROKER_URL", "MEDIA"):
     os.environ.pop(name, None)
 # The xdist processes inherit the folder of the first; whoever made it removes it.
 if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -35,7 +35,7 @@ LABELS = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu"]
 
 # requirements/browser.txt is installed for make test-browser only.
 HAS_BROWSER = find_spec("playwright") is not None
-pytest_plugins = ["config.tests.browser"] if HAS_BROWSER else []
+pytest_plugins = ["config.tests.aws", *(["config.tests.browser"] if HAS_BROWSER else [])]
 
 
 def pytest_unconfigure() -> None:

@@ -23,7 +23,9 @@ CODE = "".join((ROOT / path).read_text() for path in SOURCES)
 # Read by Keras itself.
 FOREIGN = {"KERAS_HOME"}
 VARIABLES = {
-    name for row in re.findall(r"^\| (`[A-Z_`, ]+`) \|", README, re.MULTILINE) for name in re.findall(r"[A-Z_]+", row)
+    name
+    for row in re.findall(r"^\| (`[A-Z0-9_`, ]+`) \|", README, re.MULTILINE)
+    for name in re.findall(r"[A-Z0-9_]+", row)
 }
 
 
@@ -56,7 +58,7 @@ def test_every_make_target_exists() -> None:
 
 
 def test_every_variable_is_read_and_every_variable_read_is_documented() -> None:
-    read = set(re.findall(r"""(?:env(?:\.\w+)?\(|environ\.get\()\s*["']([A-Z_]+)["']""", CODE))
+    read = set(re.findall(r"""(?:env(?:\.\w+)?\(|environ\.get\()\s*["']([A-Z0-9_]+)["']""", CODE))
     assert read <= VARIABLES
     assert read | FOREIGN == VARIABLES
 

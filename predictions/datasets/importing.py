@@ -15,6 +15,7 @@ from predictions.datasets.foldernames import label_of
 from predictions.datasets.sources import Found, Unreadable
 from predictions.models import LABEL_LENGTH, Correction, ImagePrediction
 from predictions.services import Truth
+from predictions.storage import StorageAway
 from predictions.uploads import UploadRejected
 
 TOGETHER = 100  # corrections in one transaction; a kill loses at most so many, and the next import makes up for them
@@ -41,11 +42,13 @@ class Import:
     def take(self, found: Found) -> str | None:
         """Import a file, unless its content is there already, and give it its label; return what is wrong with it.
 
-        Raises StorageFull.
+        Raises StorageFull and StorageAway.
         """
         try:
             with found.open() as file:
                 rows = self._rows(file, label := self._label(found))
+        except StorageAway:  # no fault of this file's, and the next one would fare no better
+            raise
         except (Unreadable, UploadRejected, OSError) as error:
             self.refused.append({"file": found.place, "reason": str(error)})
             return str(error)

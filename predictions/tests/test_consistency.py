@@ -153,7 +153,7 @@ def test_what_a_worker_found_missing_is_known(submit: Submit, model: ModelVersio
 
 
 def test_a_row_deleted_under_our_eyes_is_no_finding(submit: Submit, monkeypatch: pytest.MonkeyPatch) -> None:
-    submit()
+    path_of(submit()).unlink()
 
     def exists(name: str) -> bool:
         ImagePrediction.objects.all().delete()

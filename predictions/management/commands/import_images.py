@@ -12,6 +12,7 @@ from predictions.datasets.importing import Import
 from predictions.datasets.sources import find
 from predictions.management.reporting import (
     CANNOT_START,
+    SOME_FAILED,
     ReportingCommand,
     add_by,
     person,
@@ -20,6 +21,7 @@ from predictions.management.reporting import (
 from predictions.models import ImagePrediction, Status
 from predictions.queue import live_workers
 from predictions.services import CHUNK
+from predictions.storage import StorageAway
 
 POLL_SECONDS = 0.5
 
@@ -74,6 +76,8 @@ class Command(ReportingCommand):
                     bar.update()
         except StorageFull:
             return True
+        except StorageAway as error:
+            raise CommandError(f"{error}; the same command goes on from there.", returncode=SOME_FAILED) from error
         finally:
             job.flush()
         return False

@@ -1,0 +1,135 @@
+"""Bells through Redis and SQS, rows through a pool, photos in S3: real processes, and their sudden ends."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from classifier.bundle import Bundle
+from config.tests.aws import BUCKET, QUEUE, REGION, Aws, Way
+from config.tests.environment import image_bytes
+from config.tests.service import Service, photo_variants
+
+REDIS = "redis://127.0.0.1:6379/4"
+POSTGRESQL = "postgres://postgres@127.0.0.1:5432/postgres"
+UPLOADS = 60
+pytestmark = pytest.mark.xdist_group("brokers")
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    """An emptied database of the machine's Redis."""
+    client = redis.Redis.from_url(REDIS, socket_connect_timeout=3)
+    try:
+        client.flushdb()
+    except redis.ConnectionError:
+        pytest.skip(f"no Redis at {REDIS}")
+    yield REDIS
+    client.flushdb()
+    client.close()
+
+
+@pytest.fixture
+def postgresql() -> str:
+    try:
+        psycopg.connect(POSTGRESQL, connect_timeout=3).close()
+    except psycopg.OperationalError:
+        pytest.skip(f"no PostgreSQL at {POSTGRESQL}")
+    return POSTGRESQL
+
+
+def pile_up(service: Service, count: int) -> list[int]:
+    """Upload while the workers stand still; return the ids."""
+    with service.paused_workers():
+        return [service.accept(content) for content in photo_variants(count)]
+
+
+def kill_every_worker(service: Service) -> int:
+    """SIGKILL all workers of the cluster while they have images in their hands; return how many images."""
+    pool = service.parts()["pool"]
+    lost, deadline = 0, time.monotonic() + 60
+    while not lost:
+        assert time.monotonic() < deadline, "they had none any more"
+        time.sleep(0.02)
+        send(signal.SIGSTOP, pool)
+        lost = in_hand(service)
+        send(signal.SIGKILL if lost else signal.SIGCONT, pool)
+    return lost
+
+
+def send(number: int, pids: list[int]) -> None:
+    for pid in pids:
+        os.kill(pid, number)
+
+
+def in_hand(service: Service) -> int:
+    [[count]] = service.query("SELECT count(*) FROM predictions_imageprediction WHERE status = 'processing'")
+    return int(count)
+
+
+def answers(service: Service) -> list[int]:
+    """Return of how many answers each image was given, those with none left out."""
+    rows = service.query("SELECT count(*) FROM predictions_classification GROUP BY prediction_id")
+    return [count for [count] in rows]
+
+
+def test_killed_workers_lose_nothing_on_redis(tmp_path: Path, small_bundle: Bundle, redis_url: str) -> None:
+    """django-q2's Redis loses the bells that they had taken, and rings them never again."""
+    shared = {"BROKER_URL": redis_url, "CACHE_URL": "rediscache://127.0.0.1:6379/5", "LEASE_SECONDS": "3"}
+    with Service(tmp_path, small_bundle, **shared) as service:
+        assert service.checks()["worker"] == "ok"  # it reports into the cache, not into the broker
+        ids = pile_up(service, UPLOADS)
+        lost = kill_every_worker(service)
+        rows = service.wait_done(ids, 90)
+        assert {row["status"] for row in rows} == {"done"}
+        assert sum(row["attempts"] > 1 for row in rows) == lost
+        assert answers(service) == [1] * UPLOADS
+        assert service.query("SELECT count(*) FROM django_q_ormq") == [(0,)]  # no bell went through the database
+
+
+def test_s3_and_sqs_from_upload_to_picture(tmp_path: Path, small_bundle: Bundle, aws: Aws) -> None:
+    way = Way(aws.port)
+    environment = {"BROKER_URL": f"sqs://{REGION}/{QUEUE}", "MEDIA": f"s3://{BUCKET}/here", "LEASE_SECONDS": "3"}
+    with Service(tmp_path, small_bundle, **environment, **aws.environment(way.url)) as service:
+        ids = pile_up(service, 20)
+        kill_every_worker(service)
+        assert {row["status"] for row in service.wait_done(ids, 90)} == {"done"}
+        assert answers(service) == [1] * 20
+        assert not list((tmp_path / "var" / "media").rglob("*.jpg"))
+        address = service.http.request("GET", f"{service.url}/gallery/{ids[0]}/image").headers["Location"]
+        answer = service.http.request("GET", address)
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "image/jpeg")
+        way.close()  # of both
+        assert "storage" in service.post(image_bytes(size=(50, 50)))["detail"]
+        assert "does not answer" in service.checks()["storage"]
+        way.reopen()
+        late = service.accept(image_bytes(size=(51, 50)))
+        assert service.wait_done([late], 60)[0]["status"] == "done"
+
+
+def test_no_two_processes_share_a_connection(tmp_path: Path, small_bundle: Bundle, postgresql: str) -> None:
+    """A pool, or a connection, that was opened before a fork would be written to from both sides."""
+    with Service(tmp_path, small_bundle, postgresql, WEB_WORKERS="2") as service:
+        for _ in range(8):
+            service.post()
+        connected = {pid: sockets_to(5432, pid) for pid in service.pids()}
+        everyone = [inode for inodes in connected.values() for inode in inodes]
+        assert len(everyone) == len(set(everyone))
+        parts = service.parts()
+        assert not connected[parts["web"][0]]  # the process that forks the others
+        assert any(connected[pid] for pid in parts["web workers"])
+        assert all(len(connected[pid]) <= 1 for pid in parts["pool"])  # workers have no pool
+
+
+def sockets_to(port: int, pid: int) -> set[str]:
+    """Return the connections of a process to a port, by what the kernel calls them."""
+    remote = f":{port:04X}"
+    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    ours = {line.split()[9] for line in lines if line.split()[2].endswith(remote)}
+    links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
+    return ours & {link.removeprefix("socket:[").removesuffix("]") for link in links}
