@@ -185,7 +185,7 @@ def test_who_loses_a_part_of_a_batch_keeps_the_rest(submit: Submit) -> None:
         submit()
     rows = list(ImagePrediction.objects.order_by("pk"))
     ImagePrediction.objects.filter(pk=rows[1].pk).update(status=Status.PROCESSING, attempts=1)
-    assert [row.pk for row in ImagePrediction.objects.all()._lease(rows)] == [rows[0].pk, rows[2].pk]
+    assert [row.pk for row in ImagePrediction.objects.all()._lease(rows, timezone.now())] == [rows[0].pk, rows[2].pk]
 
 
 def test_rows_name_themselves(submit: Submit) -> None:
