@@ -9,6 +9,7 @@ its lease: whoever lost the lease matches no row any more, so a late result cann
 from __future__ import annotations
 
 import itertools
+import secrets
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -64,9 +65,10 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         """
         in_sight = self.pending().order_by("pk").only("attempts", "image_path").annotate(asked_at=Now())
         while waiting := list(in_sight[: 2 * BATCH]):
-            # By the database's clock, which is everybody's: those of several machines differ.
+            # By the database's clock: those of several machines differ. And at a moment of our own, so that nobody who
+            # claims now has the same: SQLite tells the time in milliseconds.
             now: datetime = vars(waiting[0])["asked_at"]
-            lease = now + timedelta(seconds=settings.LEASE_SECONDS)
+            lease = now + timedelta(seconds=settings.LEASE_SECONDS, microseconds=secrets.randbelow(1_000_000))
             fresh = list(itertools.takewhile(lambda row: row.attempts == 0, waiting))
             if claimed := self._lease(fresh[: max(1, len(waiting) // 2)] or waiting[:1], lease):
                 return claimed
@@ -81,7 +83,9 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
             row.status, row.attempts, row.lease_expires_at = Status.PROCESSING, attempts + 1, lease
         if won == len(rows):
             return list(rows)
-        return [row for row in rows if row._claim().exists()]
+        mine = [row for row in rows if row._claim().exists()]
+        # More than were won: somebody else's lease is the same by chance. Rather than guess, leave them to the sweep.
+        return mine if len(mine) <= won else []
 
     def recover_stale(self) -> tuple[int, int]:
         """Return expired claims to the queue, or fail those that had MAX_ATTEMPTS; return how many of each.

@@ -33,6 +33,13 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+def free_port() -> int:
+    """Return a port of this machine on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def session(pid: int) -> list[int]:
     """Return the live processes of the session that a process leads."""
     found = subprocess.run(["ps", "-s", str(pid), "-o", "pid=,stat="], capture_output=True, text=True)
@@ -47,9 +54,7 @@ class Service:
 
     def __init__(self, folder: Path, bundle: Bundle | None, server: str | None = None, **environment: str) -> None:
         self.folder, self.bundle = folder, bundle
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.server = os.environ.get("DATABASE_TEST_URL", "") if server is None else server
         self.database = f"test_service_{uuid.uuid4().hex[:12]}" if self.server else ""

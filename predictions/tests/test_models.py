@@ -37,7 +37,8 @@ def test_a_claim_is_leased(submit: Submit, settings: Any) -> None:
     prediction.refresh_from_db()
     assert (prediction.status, prediction.attempts) == (Status.PROCESSING, 1)
     assert prediction.lease_expires_at
-    assert timedelta() < prediction.lease_expires_at - timezone.now() <= timedelta(seconds=settings.LEASE_SECONDS)
+    seconds = (prediction.lease_expires_at - timezone.now()).total_seconds()
+    assert settings.LEASE_SECONDS - 1 < seconds < settings.LEASE_SECONDS + 1
     assert ImagePrediction.objects.claim() == []
 
 
@@ -178,6 +179,16 @@ def test_workers_that_claim_at_once_never_share_an_image(submit: Submit) -> None
         thread.join()
     assert sorted(pk for mine in claims for pk in mine) == sorted(ids)
     assert set(ImagePrediction.objects.values_list("attempts", flat=True)) == {1}
+
+
+def test_who_cannot_tell_whose_a_claim_is_takes_none(submit: Submit) -> None:
+    """Two claims with leases that end in the same microsecond."""
+    for _ in range(3):
+        submit()
+    rows, lease = list(ImagePrediction.objects.order_by("pk")), timezone.now()
+    other = ImagePrediction.objects.filter(pk=rows[1].pk)
+    other.update(status=Status.PROCESSING, attempts=1, lease_expires_at=lease)
+    assert ImagePrediction.objects.all()._lease(rows, lease) == []
 
 
 def test_who_loses_a_part_of_a_batch_keeps_the_rest(submit: Submit) -> None:
