@@ -40,15 +40,15 @@ def ring_for(prediction: ImagePrediction) -> None:
     older images count: of several that arrive at once each would otherwise leave the ringing to the others.
     """
     older = ImagePrediction.objects.pending().filter(pk__lt=prediction.pk)
-    workers = max(settings.WORKERS, _workers(int(time.monotonic() / COUNT_SECONDS)))
-    if len(older.values_list("pk")[:workers]) < workers:
+    count = workers()
+    if len(older.values_list("pk")[:count]) < count:
         ring()
 
 
-def ring_for_backlog() -> None:
-    """Ring for every worker of a machine, if images wait."""
+def ring_for_backlog(times: int) -> None:
+    """Ring for so many workers, if images wait."""
     if ImagePrediction.objects.pending().exists():
-        ring(settings.WORKERS)
+        ring(times)
 
 
 def ring_at_worker_start(**_signal: Any) -> None:
@@ -72,6 +72,11 @@ def live_clusters() -> list[Stat]:
     # Not by Stat.get_all(): in django-q2 1.11 it skips every other report, and writes, which a full disk would refuse.
     latest = timezone.now() + CLOCKS_DIFFER
     return [cluster for cluster in _reports() if cluster.timestamp < latest]
+
+
+def workers() -> int:
+    """Return how many workers all machines have, counted every COUNT_SECONDS; at least as many as this machine."""
+    return max(int(settings.WORKERS), _workers(int(time.monotonic() / COUNT_SECONDS)))
 
 
 @lru_cache(maxsize=1)

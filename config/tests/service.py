@@ -52,6 +52,9 @@ class Service:
     The database is on `server`, a PostgreSQL URL or "" for SQLite, by default on the one that the tests use.
     """
 
+    code = ROOT
+    command: Sequence[str] = ("deploy/run.sh",)
+
     def __init__(self, folder: Path, bundle: Bundle | None, server: str | None = None, **environment: str) -> None:
         self.folder, self.bundle = folder, bundle
         self.port = free_port()
@@ -99,7 +102,7 @@ class Service:
         with (self.folder / "log").open("ab") as log:
             # Its own session: every process of it can be found, and killed, by it.
             self.process = subprocess.Popen(
-                [ROOT / "deploy" / "run.sh"], env=self.environment, stdout=log, stderr=log, start_new_session=True
+                self.command, cwd=self.code, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
 
     def stop(self) -> int:
@@ -156,7 +159,7 @@ class Service:
 
     def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a management command on the service's data."""
-        command = [PYTHON, str(ROOT / "manage.py"), *arguments]
+        command = [PYTHON, str(self.code / "manage.py"), *arguments]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=check)
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
