@@ -92,6 +92,14 @@ class Service:
         if self.server:
             self._on_server(f"DROP DATABASE {self.database} WITH (FORCE)")
 
+    def empty_database(self) -> None:
+        """Lose all that the database holds, tables too."""
+        if self.server:
+            self._on_server(f"DROP DATABASE {self.database} WITH (FORCE)")
+            self._on_server(f"CREATE DATABASE {self.database}")
+        for path in (self.folder / "var").glob("db.sqlite3*"):
+            path.unlink()
+
     def start(self) -> None:
         """Start web and worker; return when both are there."""
         self.launch()
