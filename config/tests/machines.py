@@ -18,6 +18,7 @@ import urllib3
 
 from classifier.bundle import Bundle
 from config.tests.chaos import PostgreSQL
+from config.tests.environment import ROOT
 from config.tests.service import PYTHON, Commands, Service, free_port, session, wait_until
 
 WEB = (str(Path(PYTHON).with_name("gunicorn")), "--config", "deploy/gunicorn.conf.py", "config.wsgi")
@@ -77,7 +78,7 @@ class Machine(Service):
         folder = site.folder / name
         folder.mkdir()
         super().__init__(folder, None, site.server, **environment)
-        self.database, self.name, self.part = site.database, name, command
+        self.code, self.database, self.name, self.part = site.code, site.database, name, command
         namespace, self.address = site.network.join()
         self.url = f"http://{self.address}:{PORT}"
         own = {"DATA_DIR": str(folder / "var"), "HOST": "0.0.0.0", "PORT": str(PORT), "WORKERS": "1"}
@@ -171,8 +172,8 @@ class Site(Commands):
 
 
 @contextmanager
-def site(folder: Path, bundle: Bundle, **environment: str) -> Iterator[Site]:
-    """Make a site without machines; skip the test where that cannot be."""
+def site(folder: Path, bundle: Bundle, *, code: Path = ROOT, **environment: str) -> Iterator[Site]:
+    """Make a site without machines, of that version of the code; skip the test where that cannot be."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     if not binaries or not shutil.which("redis-server") or not shutil.which("ip"):
         pytest.skip("needs the binaries of PostgreSQL, redis-server and ip: apt-get install postgresql redis iproute2")
@@ -185,7 +186,9 @@ def site(folder: Path, bundle: Bundle, **environment: str) -> Iterator[Site]:
         stack.callback(shutil.rmtree, server.folder)
         server.start()
         stack.callback(server.stop)
-        yield stack.enter_context(Site(folder, bundle, network, server.url, **environment))
+        place = Site(folder, bundle, network, server.url, **environment)
+        place.code = code
+        yield stack.enter_context(place)
 
 
 def timed(condition: Any, seconds: float) -> float:

@@ -1,7 +1,8 @@
 """Making a backup beside a running service.
 
 Media first, which takes long; then the database, as of one moment; then the media that came in between. So every row
-has its file: those that are older than the moment are complete by then, and what is deleted meanwhile has been copied.
+has its file: those that are older than the moment are complete by then, and what is deleted meanwhile has been copied,
+unless it was uploaded after the first pass and deleted before the second: restoring names such rows.
 
 A backup is a folder by itself, but files that the one before has already are linked to: they take no room twice, and
 any backup may be deleted without harm to the others.
