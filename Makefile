@@ -58,11 +58,12 @@ test-browser: .venv/.browser
 	$(BIN)/python -m pytest -m browser --no-cov --numprocesses=0
 
 # Faults on the real processes, on SQLite and PostgreSQL. In full: make test-chaos CHAOS_UPLOADS=1000 CHAOS_KILLS=50
-# As root it also fills a disk; with PostgreSQL's binaries it restarts a server of its own.
+# As root it also fills a disk and puts several machines, with networks of their own, on this one, behind Debian's caddy;
+# with PostgreSQL's binaries it restarts a server of its own.
 test-chaos: export CHAOS_UPLOADS ?= 60
 test-chaos: export CHAOS_KILLS ?= 6
 test-chaos: .venv/.dev
-	$(BIN)/python -m pytest -m chaos --no-cov --numprocesses=2 --dist=load -rP config/tests/test_chaos.py
+	$(BIN)/python -m pytest -m chaos --no-cov --numprocesses=2 --dist=load -rP config
 
 # The CloudFormation templates, linted, and created in moto's simulation of AWS on this machine.
 test-aws: .venv/.deploy

@@ -6,7 +6,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
-from predictions.readiness import CHECKS
+from config.draining import is_stopping
+from predictions.readiness import CHECKS, warnings
 
 
 @csrf_exempt  # a POST is refused for its method
@@ -21,7 +22,9 @@ def ping(request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 def livez(request: HttpRequest) -> JsonResponse:
-    """Answer 200 while this process serves, whatever is wrong elsewhere."""
+    """Answer 200 while this process serves, whatever is wrong elsewhere; 503 once it was told to stop."""
+    if is_stopping():
+        return JsonResponse({"status": "stopping"}, status=503)
     return JsonResponse({"status": "alive"})
 
 
@@ -31,5 +34,6 @@ def livez(request: HttpRequest) -> JsonResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     """Answer 200 if an upload would be accepted and classified now, else 503; each check says ok or what to do."""
     checks = {name: check() for name, check in CHECKS.items()}
-    ready = all(result == "ok" for result in checks.values())
-    return JsonResponse({"status": "ready" if ready else "not ready", "checks": checks}, status=200 if ready else 503)
+    ready = all(result == "ok" for result in checks.values()) and not is_stopping()
+    answer = {"status": "ready" if ready else "stopping" if is_stopping() else "not ready", "checks": checks}
+    return JsonResponse(answer | {"warnings": warnings()}, status=200 if ready else 503)

@@ -7,6 +7,7 @@ and cost a burst 15 % of its speed, so there are two processes of three.
 import gc
 import os
 from pathlib import Path
+from typing import Any
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  (gunicorn makes its own private file there)
 
@@ -19,13 +20,18 @@ preload_app = True
 keepalive = 30
 timeout = 60
 graceful_timeout = 30
+drain_seconds = int(os.environ.get("DRAIN_SECONDS", "0"))  # told to stop, it first says so, and serves for so long
 # Heartbeats in memory: on a disk that stalls, a file's would have workers killed.
 worker_tmp_dir = SHARED_MEMORY if Path(SHARED_MEMORY).is_dir() else None
 # Its socket would lie in the home folder, where two services would meet.
 control_socket_disable = True
 
 
-def when_ready(server: object) -> None:
-    """Keep the garbage collector from writing to, and so copying, the pages that the processes share."""
+def when_ready(server: Any) -> None:
+    """Drain before a stop; keep the garbage collector from writing to, and so copying, the pages that are shared."""
+    if drain_seconds:
+        from config.draining import stop_after  # the application, which is loaded now
+
+        stop_after(drain_seconds, server.signal)
     gc.collect()
     gc.freeze()

@@ -25,7 +25,7 @@ trap 'asked=1; stop' INT TERM HUP
 wait -n "$web" "$worker"
 stop
 # Requests and images under way may be finished; whatever hangs is ended, and tried again after the next start.
-for _ in $(seq 150); do
+for _ in $(seq $((150 + 5 * ${DRAIN_SECONDS:-0}))); do
     kill -0 "$web" 2>/dev/null || kill -0 "$worker" 2>/dev/null || break
     sleep 0.2
 done

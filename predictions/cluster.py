@@ -19,7 +19,7 @@ from typing import Any
 from django.db import close_old_connections
 from django_q import cluster, queues
 
-from predictions import cloudwatch, services
+from predictions import cloudwatch, machines, services
 
 logger = logging.getLogger(__name__)
 
@@ -100,13 +100,14 @@ def harden() -> None:
 
 
 def keep_sweeping(sentinel: BaseProcess) -> None:
-    """Sweep every SWEEP_SECONDS, from the start until django-q2's sentinel, which guards its processes, has ended.
+    """Sweep, and report, every SWEEP_SECONDS, until django-q2's sentinel, which guards its processes, has ended.
 
     Not as a schedule of django-q2's: those live in a table that may be emptied, and in time that may be set back.
     """
     while sentinel.is_alive():
         try:
             close_old_connections()
+            machines.report()
             services.recover_stale()
             cloudwatch.report_backlog()
         except Exception:

@@ -70,7 +70,7 @@ def _unfinished_uploads(grace: timedelta) -> Iterator[Finding]:
 
 def _files_without_row(storage: Storage, grace: timedelta, progress: Progress) -> Iterator[Finding]:
     oldest = timezone.now() - grace
-    for names in _batches(_walk(storage, "")):
+    for names in _batches(walk(storage, "")):
         originals = {name: renditions.original_of(name) for name in names}
         known = set(
             ImagePrediction.objects.filter(image_path__in=set(originals.values())).values_list("image_path", flat=True)
@@ -124,7 +124,7 @@ def _row_finding(row: ImagePrediction, is_there: bool) -> Finding:
     return Finding(Kind.ROW_WITHOUT_FILE, name, one.lose_file, row.pk)
 
 
-def _walk(storage: Storage, folder: str) -> Iterator[str]:
+def walk(storage: Storage, folder: str) -> Iterator[str]:
     """Return the names of all files below a folder; of one folder at a time, all are in memory."""
     try:
         folders, files = storage.listdir(folder)
@@ -133,7 +133,7 @@ def _walk(storage: Storage, folder: str) -> Iterator[str]:
     prefix = f"{folder}/" if folder else ""
     yield from (prefix + name for name in files)
     for name in folders:
-        yield from _walk(storage, prefix + name)
+        yield from walk(storage, prefix + name)
 
 
 def _is_older(storage: Storage, name: str, moment: datetime) -> bool:

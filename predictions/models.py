@@ -9,6 +9,7 @@ its lease: whoever lost the lease matches no row any more, so a late result cann
 from __future__ import annotations
 
 import itertools
+import secrets
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import OuterRef, Q, Subquery, Value
-from django.db.models.functions import Concat
+from django.db.models.functions import Concat, Now
 from django.urls import reverse
 from django.utils import timezone
 
@@ -74,22 +75,29 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         At most BATCH, and at most half of those in sight: the rest is for the other workers. One that was tried before
         comes alone, so that an image which kills its worker takes no innocent ones with it.
         """
-        while waiting := list(self.pending().order_by("pk").only(*CLAIMED)[: 2 * BATCH]):
+        in_sight = self.pending().order_by("pk").only(*CLAIMED).annotate(asked_at=Now())
+        while waiting := list(in_sight[: 2 * BATCH]):
+            # By the database's clock: those of several machines differ. And at a moment of our own, so that nobody who
+            # claims now has the same: SQLite tells the time in milliseconds.
+            now: datetime = vars(waiting[0])["asked_at"]
+            lease = now + timedelta(seconds=settings.LEASE_SECONDS, microseconds=secrets.randbelow(1_000_000))
             fresh = list(itertools.takewhile(lambda row: row.attempts == 0, waiting))
-            if claimed := self._lease(fresh[: max(1, len(waiting) // 2)] or waiting[:1]):
+            if claimed := self._lease(fresh[: max(1, len(waiting) // 2)] or waiting[:1], lease):
                 return claimed
         return []
 
-    def _lease(self, rows: list[ImagePrediction]) -> list[ImagePrediction]:
+    def _lease(self, rows: Sequence[ImagePrediction], lease: datetime) -> list[ImagePrediction]:
         """Claim pending rows of equal attempts, in one UPDATE; return those that nobody else was faster to claim."""
-        attempts, lease = rows[0].attempts, timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
+        attempts = rows[0].attempts
         waiting = self.filter(pk__in=[row.pk for row in rows], status=Status.PENDING, attempts=attempts)
         won = waiting.update(status=Status.PROCESSING, attempts=attempts + 1, lease_expires_at=lease)
         for row in rows:
             row.status, row.attempts, row.lease_expires_at = Status.PROCESSING, attempts + 1, lease
         if won == len(rows):
-            return rows
-        return [row for row in rows if row._claim().exists()]
+            return list(rows)
+        mine = [row for row in rows if row._claim().exists()]
+        # More than were won: somebody else's lease is the same by chance. Rather than guess, leave them to the sweep.
+        return mine if len(mine) <= won else []
 
     def put_off(self, claimed: Sequence[ImagePrediction]) -> None:
         """Give claims back that could not even be tried, as if they had not been made.
@@ -105,11 +113,11 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
     def recover_stale(self) -> tuple[int, int]:
         """Return expired claims to the queue, or fail those that had MAX_ATTEMPTS; return how many of each.
 
-        Leases that end later than any can were given before the clock was set back: they count as expired. Clocks of
-        several machines may differ by one lease.
+        Leases that end later than any can were given before the database's clock was set back: they count as expired.
         """
-        now, lease = timezone.now(), timedelta(seconds=settings.LEASE_SECONDS)
-        ended = Q(lease_expires_at__lt=now) | Q(lease_expires_at__gt=now + 2 * lease)
+        ended = Q(lease_expires_at__lt=Now()) | Q(
+            lease_expires_at__gt=Now() + timedelta(seconds=2 * settings.LEASE_SECONDS)
+        )
         expired = self.filter(ended, status=Status.PROCESSING)
         failed = expired.filter(attempts__gte=MAX_ATTEMPTS).update(
             status=Status.FAILED,

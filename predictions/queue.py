@@ -2,9 +2,11 @@
 
 import functools
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 # A dotted name: the web process must not import what the worker runs.
 TASK = "predictions.tasks.classify_pending"
 CLOCKS_DIFFER = timedelta(seconds=20)  # those of several machines, at most
+COUNT_SECONDS = 2  # so long, the number of workers is taken to be what it was
 
 
 def ring(times: int = 1) -> None:
@@ -39,14 +42,15 @@ def ring_for(prediction: ImagePrediction) -> None:
     older images count: of several that arrive at once each would otherwise leave the ringing to the others.
     """
     older = ImagePrediction.objects.pending().filter(pk__lt=prediction.pk)
-    if len(older.values_list("pk")[: settings.WORKERS]) < settings.WORKERS:
+    count = workers()
+    if len(older.values_list("pk")[:count]) < count:
         ring()
 
 
-def ring_for_backlog() -> None:
-    """Ring for every worker of a machine, if images wait."""
+def ring_for_backlog(times: int) -> None:
+    """Ring for so many workers, if images wait."""
     if ImagePrediction.objects.pending().exists():
-        ring(settings.WORKERS)
+        ring(times)
 
 
 def ring_at_worker_start(**_signal: Any) -> None:
@@ -58,13 +62,33 @@ def ring_at_worker_start(**_signal: Any) -> None:
 
 
 def live_workers(host: str = "") -> int:
-    """Return how many worker processes of all clusters, or of those on one host, reported in the last three seconds.
+    """Return how many worker processes, of all machines or of that one, reported in the last three seconds."""
+    return sum(len(cluster.workers) for cluster in live_clusters() if host in {"", cluster.host})
+
+
+def live_clusters() -> list[Stat]:
+    """Return the reports of the clusters, of all machines, that reported in the last three seconds.
 
     Reports from the future are from before the clock was set back: the cache would keep them until it is then again.
     """
     # Not by Stat.get_all(): in django-q2 1.11 it skips every other report, and writes, which a full disk would refuse.
     latest = timezone.now() + CLOCKS_DIFFER
-    return sum(len(stat.workers) for stat in _reports() if stat.timestamp < latest and host in {"", stat.host})
+    return [cluster for cluster in _reports() if cluster.timestamp < latest]
+
+
+def workers() -> int:
+    """Return how many workers all machines have, counted every COUNT_SECONDS; at least as many as this machine."""
+    return max(int(settings.WORKERS), _workers(int(time.monotonic() / COUNT_SECONDS)))
+
+
+@lru_cache(maxsize=1)
+def _workers(_moment: int) -> int:
+    """Return live_workers(), asked once in a moment; 0 if the cache does not answer."""
+    try:
+        return live_workers()
+    except Exception:
+        logger.exception("CACHE_URL does not answer: bells are rung for the workers of one machine")
+        return 0
 
 
 def _reports() -> Iterator[Stat]:

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from classifier.models import ModelVersion
+from predictions import machines
 from predictions.models import ImagePrediction
 from predictions.queue import live_workers
 from predictions.storage import disk_trouble, photos
@@ -27,12 +28,16 @@ def check_storage() -> str:
 
 
 def check_model() -> str:
-    """See whether the serving model is installed and undamaged; if not, which one stands in for it."""
+    """See whether a machine that classifies has the serving model undamaged; if none has, which one stands in for it.
+
+    While no machine has reported, this one is looked at.
+    """
     try:
         version = ModelVersion.objects.serving()
         if version is None:
             return "No model is installed: run manage.py install_model. Uploads wait until then"
-        if not version.is_damaged():
+        having = machines.having(version)
+        if having.able or not (having.lacking or version.is_damaged()):
             return "ok"
         stand_in = ModelVersion.objects.stand_in()
     except DatabaseError:
@@ -45,6 +50,21 @@ def check_model() -> str:
 def check_worker() -> str:
     """See whether a worker has reported lately."""
     return "ok" if live_workers() else "No worker is alive: start manage.py qcluster. Uploads wait until then"
+
+
+def warnings() -> list[str]:
+    """Return what people should know of though uploads are classified."""
+    try:
+        version = ModelVersion.objects.serving()
+    except DatabaseError:
+        return []
+    having = machines.having(version) if version else None
+    if not having or not having.able or not having.lacking:
+        return []
+    return [
+        f"{having.lacking} of {having.able + having.lacking} machines that classify lack {version}, or have it "
+        "damaged, and leave the images to the others: copy it there, or run manage.py install_model"
+    ]
 
 
 CHECKS: dict[str, Callable[[], str]] = {

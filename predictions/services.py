@@ -230,7 +230,7 @@ def reclassify(predictions: ImagePredictionQuerySet, *, overrule: bool = False) 
     if overrule:
         _undo(Correction.objects.filter(prediction__in=predictions.values("pk")))
     count = predictions.requeue()
-    queue.ring_for_backlog()
+    queue.ring_for_backlog(queue.workers())
     return count
 
 
@@ -259,7 +259,7 @@ def recover_stale() -> None:
     returned, failed = ImagePrediction.objects.recover_stale()
     if returned or failed:
         logger.warning("Unfinished claims: %d images return to the queue, %d failed for good", returned, failed)
-    queue.ring_for_backlog()
+    queue.ring_for_backlog(settings.WORKERS)  # every machine sweeps
 
 
 def _known(person: Person) -> User | None:

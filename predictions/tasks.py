@@ -13,7 +13,7 @@ from classifier.bundle import BundleError
 from classifier.images import NotAnImage, taken_at
 from classifier.memory import at_most
 from classifier.models import ModelVersion
-from predictions import queue, renditions
+from predictions import machines, queue, renditions
 from predictions.models import FILE_GONE, Answer, Classification, ImagePrediction
 from predictions.storage import StorageAway
 
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 # Seconds after which an answered bell is rung anew: a change of model reaches a busy worker, and a stop is not long in
 # coming. Far below django-q2's timeout, which therefore strikes hanging images only.
 TASK_SECONDS = 5
+# A machine without the model keeps away from the bells for so long: others are to hear them.
+ABSENT_SECONDS = 1
 # How long an answer may wait for the next ones: nobody notices it.
 WRITE_SECONDS = 0.05
 DRAIN_WRITE_SECONDS = 1.0  # of a command nobody awaits the single image
@@ -33,6 +35,7 @@ DRAIN_WRITE_SECONDS = 1.0  # of a command nobody awaits the single image
 def classify_pending() -> None:
     """Classify waiting images until none is left or TASK_SECONDS have passed; then make thumbnails still missing."""
     if not (loaded := load_serving()):
+        leave_to_others()
         return
     try:
         _classify_and_render(*loaded)
@@ -68,8 +71,9 @@ def drain(go_on: Callable[[], bool]) -> None:
 def load_serving() -> "tuple[Classifier, ModelVersion] | None":
     """Return the model that serves, loaded, or if it is damaged the one that served before; None if none is whole.
 
-    What this process has loaded was whole then, and stays in use. Damaged files are looked at again at every bell, so
-    that a repaired model serves without a restart.
+    If other machines have the serving one, this one leaves the images to them: None, too. What this process has loaded
+    was whole then, and stays in use. Damaged files are looked at again at every bell, so that a repaired model serves
+    without a restart.
     """
     from classifier.runtime import load  # native code, loaded after django-q2 has forked
 
@@ -78,9 +82,26 @@ def load_serving() -> "tuple[Classifier, ModelVersion] | None":
             return load(version.path, version.digest), version
         except BundleError as error:
             logger.error("%s is refused: %s", version, error)
+            if version.serving and others_have(version):
+                logger.error("This machine leaves the images to others, which have the model")
+                return None
     waiting = ImagePrediction.objects.pending().count()
     logger.warning("No model is installed, or none is whole: %d images wait. Run manage.py install_model", waiting)
     return None
+
+
+def leave_to_others() -> None:
+    """Pass a bell on, if another machine can answer it, and leave it the time to be faster."""
+    version = ModelVersion.objects.serving()
+    if version and others_have(version):
+        queue.ring()
+        time.sleep(ABSENT_SECONDS)
+
+
+def others_have(version: ModelVersion) -> bool:
+    """Return whether another machine has the model that this one lacks."""
+    machines.report()  # or our own report may be from before the damage
+    return machines.having(version).able > 0
 
 
 def classify(

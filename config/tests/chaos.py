@@ -162,18 +162,20 @@ class Clock:
 
 
 class PostgreSQL:
-    """A server of our own, which we may restart."""
+    """A server of our own, which we may restart; for whoever is in the network of its address."""
 
-    def __init__(self, binaries: Path, port: int) -> None:
-        self.binaries, self.port = binaries, port
+    def __init__(self, binaries: Path, port: int, address: str = "127.0.0.1") -> None:
+        self.binaries, self.port, self.address = binaries, port, address
         self.folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
-        self.url = f"postgres://postgres@127.0.0.1:{port}/postgres"
+        self.url = f"postgres://postgres@{address}:{port}/postgres"
         if os.getuid() == 0:  # it refuses to run as root
             subprocess.run(["chown", "postgres", self.folder], check=True)
         self._run("initdb", "--auth=trust", "--username=postgres", "--no-sync")
+        with (self.folder / "pg_hba.conf").open("a") as file:
+            file.write("host all all samenet trust\n")
 
     def start(self) -> None:
-        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1"
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses={self.address}"
         self._run("pg_ctl", "start", "-w", "-o", options, "-l", str(self.folder / "log"))
 
     def stop(self, mode: str = "immediate") -> None:

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from filelock import FileLock
@@ -15,6 +17,7 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from django.core.files.uploadedfile import SimpleUploadedFile
+    from django_q.status import Stat
 
     from classifier.bundle import Bundle
     from classifier.models import ModelVersion
@@ -128,6 +131,35 @@ def install(settings: Any, db: None) -> Callable[["Bundle"], "ModelVersion"]:
 def model(install: Callable[["Bundle"], "ModelVersion"], small_bundle: "Bundle") -> "ModelVersion":
     """The small model, installed and serving."""
     return install(small_bundle)
+
+
+class LiveCluster(Protocol):
+    """Report, once, what a cluster on that machine would, without starting its processes."""
+
+    def __call__(self, host: str = ...) -> "Stat": ...
+
+
+@pytest.fixture
+def live_cluster(settings: Any, tmp_path: Path) -> LiveCluster:
+    """Pretend that a cluster lives. Nothing else is in the cache."""
+    from django_q.cluster import Sentinel
+    from django_q.status import Stat
+
+    settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": str(tmp_path / "cache")}}
+
+    def report(host: str = socket.gethostname()) -> Stat:
+        sentinel = Sentinel.__new__(Sentinel)
+        values = {"parent_pid": 1, "pid": 2, "cluster_id": host, "broker": None, "reincarnations": 0, "tob": None}
+        for name, value in {**values, "monitor": None, "pusher": None, "pool": [SimpleNamespace(pid=3)]}.items():
+            setattr(sentinel, name, value)
+        sentinel.status = lambda: "Idle"
+        sentinel.result_queue = sentinel.task_queue = SimpleNamespace(qsize=lambda: 0)
+        stat = Stat(sentinel)
+        stat.host = host
+        stat.save()
+        return stat
+
+    return report
 
 
 @pytest.fixture

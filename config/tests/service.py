@@ -33,6 +33,13 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+def free_port() -> int:
+    """Return a port of this machine on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def session(pid: int) -> list[int]:
     """Return the live processes of the session that a process leads."""
     found = subprocess.run(["ps", "-s", str(pid), "-o", "pid=,stat="], capture_output=True, text=True)
@@ -45,11 +52,12 @@ class Service:
     The database is on `server`, a PostgreSQL URL or "" for SQLite, by default on the one that the tests use.
     """
 
+    code = ROOT
+    command: Sequence[str] = ("deploy/run.sh",)
+
     def __init__(self, folder: Path, bundle: Bundle | None, server: str | None = None, **environment: str) -> None:
         self.folder, self.bundle = folder, bundle
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.server = os.environ.get("DATABASE_TEST_URL", "") if server is None else server
         self.database = f"test_service_{uuid.uuid4().hex[:12]}" if self.server else ""
@@ -84,6 +92,14 @@ class Service:
         if self.server:
             self._on_server(f"DROP DATABASE {self.database} WITH (FORCE)")
 
+    def empty_database(self) -> None:
+        """Lose all that the database holds, tables too."""
+        if self.server:
+            self._on_server(f"DROP DATABASE {self.database} WITH (FORCE)")
+            self._on_server(f"CREATE DATABASE {self.database}")
+        for path in (self.folder / "var").glob("db.sqlite3*"):
+            path.unlink()
+
     def start(self) -> None:
         """Start web and worker; return when both are there."""
         self.launch()
@@ -94,7 +110,7 @@ class Service:
         with (self.folder / "log").open("ab") as log:
             # Its own session: every process of it can be found, and killed, by it.
             self.process = subprocess.Popen(
-                [ROOT / "deploy" / "run.sh"], env=self.environment, stdout=log, stderr=log, start_new_session=True
+                self.command, cwd=self.code, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
 
     def stop(self) -> int:
@@ -151,7 +167,7 @@ class Service:
 
     def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a management command on the service's data."""
-        command = [PYTHON, str(ROOT / "manage.py"), *arguments]
+        command = [PYTHON, str(self.code / "manage.py"), *arguments]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=check)
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:

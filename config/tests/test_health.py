@@ -9,10 +9,9 @@ from django.core.cache import cache
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.test import Client
-from django_q.cluster import Sentinel
-from django_q.status import Stat
 
 from classifier.models import ModelVersion
+from config.tests.environment import LiveCluster
 
 
 def test_ping_answers_as_the_tutorial(client: Client) -> None:
@@ -62,15 +61,8 @@ def test_readyz_sees_a_foreign_model(client: Client, model: ModelVersion) -> Non
 
 
 @pytest.mark.django_db
-def test_readyz_sees_workers_while_they_report(client: Client, model: ModelVersion) -> None:
-    sentinel = Sentinel.__new__(Sentinel)  # a cluster's own report, without starting its processes
-    for name, value in {"parent_pid": 1, "pid": 2, "cluster_id": "x", "broker": None, "reincarnations": 0}.items():
-        setattr(sentinel, name, value)
-    sentinel.status, sentinel.tob = (lambda: "Idle"), None
-    sentinel.monitor = sentinel.pusher = None
-    sentinel.pool, sentinel.result_queue, sentinel.task_queue = [type("P", (), {"pid": 3})()], *_empty_queues()
-    report = Stat(sentinel)
-    report.save()
+def test_readyz_sees_workers_while_they_report(client: Client, model: ModelVersion, live_cluster: LiveCluster) -> None:
+    report = live_cluster()
     response = client.get("/readyz")
     assert response.status_code == 200, response.json()
     call_command("check_worker", "--local")
@@ -83,12 +75,6 @@ def test_readyz_sees_workers_while_they_report(client: Client, model: ModelVersi
     report.timestamp += timedelta(hours=1)
     report.save()
     assert "No worker" in client.get("/readyz").json()["checks"]["worker"]
-    cache.clear()
-
-
-def _empty_queues() -> tuple[Any, Any]:
-    queue = type("Q", (), {"qsize": lambda self: 0})
-    return queue(), queue()
 
 
 @pytest.mark.django_db

@@ -37,7 +37,8 @@ def test_a_claim_is_leased(submit: Submit, settings: Any) -> None:
     prediction.refresh_from_db()
     assert (prediction.status, prediction.attempts) == (Status.PROCESSING, 1)
     assert prediction.lease_expires_at
-    assert timedelta() < prediction.lease_expires_at - timezone.now() <= timedelta(seconds=settings.LEASE_SECONDS)
+    seconds = (prediction.lease_expires_at - timezone.now()).total_seconds()
+    assert settings.LEASE_SECONDS - 1 < seconds < settings.LEASE_SECONDS + 1
     assert ImagePrediction.objects.claim() == []
 
 
@@ -180,12 +181,22 @@ def test_workers_that_claim_at_once_never_share_an_image(submit: Submit) -> None
     assert set(ImagePrediction.objects.values_list("attempts", flat=True)) == {1}
 
 
+def test_who_cannot_tell_whose_a_claim_is_takes_none(submit: Submit) -> None:
+    """Two claims with leases that end in the same microsecond."""
+    for _ in range(3):
+        submit()
+    rows, lease = list(ImagePrediction.objects.order_by("pk")), timezone.now()
+    other = ImagePrediction.objects.filter(pk=rows[1].pk)
+    other.update(status=Status.PROCESSING, attempts=1, lease_expires_at=lease)
+    assert ImagePrediction.objects.all()._lease(rows, lease) == []
+
+
 def test_who_loses_a_part_of_a_batch_keeps_the_rest(submit: Submit) -> None:
     for _ in range(3):
         submit()
     rows = list(ImagePrediction.objects.order_by("pk"))
     ImagePrediction.objects.filter(pk=rows[1].pk).update(status=Status.PROCESSING, attempts=1)
-    assert [row.pk for row in ImagePrediction.objects.all()._lease(rows)] == [rows[0].pk, rows[2].pk]
+    assert [row.pk for row in ImagePrediction.objects.all()._lease(rows, timezone.now())] == [rows[0].pk, rows[2].pk]
 
 
 def test_rows_name_themselves(submit: Submit) -> None:

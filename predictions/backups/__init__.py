@@ -1,0 +1,1 @@
+"""Backups: the database, the media and the models, as they were together."""
