@@ -1,12 +1,15 @@
 """Is it alive, can it work? For people, load balancers and whoever is woken at night."""
 
 from django.conf import settings
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST
 
+from predictions.gauges import State
 from predictions.readiness import CHECKS
+from predictions.scraping import exposition, may_scrape
 
 
 @csrf_exempt  # a POST is refused for its method
@@ -33,3 +36,14 @@ def readyz(request: HttpRequest) -> JsonResponse:
     checks = {name: check() for name, check in CHECKS.items()}
     ready = all(result == "ok" for result in checks.values())
     return JsonResponse({"status": "ready" if ready else "not ready", "checks": checks}, status=200 if ready else 503)
+
+
+@csrf_exempt
+@never_cache
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Answer Prometheus, if it may read: what the processes of this machine counted, and how the whole service is."""
+    if not may_scrape(request.headers.get("Authorization", "")):
+        return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
+    if request.method not in {"GET", "HEAD"}:
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    return HttpResponse(exposition(State()), content_type=CONTENT_TYPE_LATEST)

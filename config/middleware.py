@@ -13,13 +13,23 @@ from django.shortcuts import resolve_url
 from django_htmx.http import HttpResponseClientRedirect
 
 from config.errors import respond
+from predictions import logs
 from predictions.access import Access, may, rule_for
+
+INSIDE = {"/ping", "/livez", "/readyz", "/metrics"}
 
 
 class MethodKeepingCommonMiddleware(CommonMiddleware):
     """Redirects to the address with a slash by 308: after a 301, a POST would arrive as a GET, its file lost."""
 
     response_redirect_class = partial(HttpResponsePermanentRedirect, preserve_request=True)  # type: ignore[assignment]
+
+    def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
+        """Redirect, refuse names that are not ours; but load balancers and Prometheus come by an address of the inside.
+
+        What they ask for makes no use of the name.
+        """
+        return None if request.path_info in INSIDE else super().process_request(request)
 
 
 class AccessMiddleware(LoginRequiredMiddleware):
@@ -44,6 +54,20 @@ class AccessMiddleware(LoginRequiredMiddleware):
         if request.headers.get("HX-Request"):
             return HttpResponseClientRedirect(resolve_url(settings.LOGIN_URL))
         return super().handle_no_permission(request, view_func)
+
+
+def identify_request(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
+    """Give a request the id that its X-Request-ID proposes, or a new one: for every line of the log, and the answer."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        name = logs.accept_id(request.headers.get("X-Request-ID", ""))
+        # Not taken back here: Django and gunicorn have yet to log the answer. config/worker.py sees to its end.
+        logs.request_id.set(name)
+        response = get_response(request)
+        response["X-Request-ID"] = name
+        return response
+
+    return middleware
 
 
 def check_content_length(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:

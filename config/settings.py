@@ -1,5 +1,6 @@
 """Every setting, driven by the environment. README.md lists the variables; config/tests/test_docs.py keeps it true."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -75,6 +76,8 @@ INSTALLED_APPS = [
     "django_q",
 ]
 MIDDLEWARE = [
+    "config.middleware.identify_request",
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -88,6 +91,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "config.metrics.RequestMetricsMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -237,6 +241,8 @@ WEB_WORKERS = env.int("WEB_WORKERS", default=2)  # gunicorn's; a check wants to 
 # Images that may wait before further ones are refused, and MB that the images of one user may have; 0: any number.
 QUEUE_LIMIT = env.int("QUEUE_LIMIT", default=10_000)
 QUOTA_MB = env.int("QUOTA_MB", default=0)
+# Seconds that the first in the queue may have waited while /readyz still says ready; 0: any number.
+QUEUE_AGE_SECONDS = env.int("QUEUE_AGE_SECONDS", default=600)
 
 # --- API -------------------------------------------------------------------------------------------------------------
 
@@ -288,7 +294,7 @@ TRUST_PROXY = env.bool("TRUST_PROXY", default=False)
 if IS_PROD:
     SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
     # A load balancer asks for these over plain HTTP, from inside.
-    SECURE_REDIRECT_EXEMPT = [r"^(ping|livez|readyz)$"]
+    SECURE_REDIRECT_EXEMPT = [r"^(ping|livez|readyz|metrics)$"]
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
@@ -297,18 +303,48 @@ if IS_PROD:
     if TRUST_PROXY:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-# --- Logs ------------------------------------------------------------------------------------------------------------
+# --- Logs and metrics ------------------------------------------------------------------------------------------------
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+LOG_FORMAT = env.str("LOG_FORMAT", default="json" if IS_PROD else "text")
+if LOG_FORMAT not in {"text", "json"}:
+    raise ImproperlyConfigured(f"LOG_FORMAT is {LOG_FORMAT!r}; it must be text or json.")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "text": {
+            "()": "predictions.logs.TextFormatter",
+            "format": "{asctime} {levelname} {name}{ids}: {message}",
+            "style": "{",
+        },
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "format": "{levelname}{name}{message}",
+            "style": "{",
+            "timestamp": "time",  # ISO 8601, UTC
+            "rename_fields": {"levelname": "level", "name": "logger", "exc_info": "traceback"},
+            # Django gives the request to its lines; whatever that would show of itself is not for a log.
+            "reserved_attrs": [*vars(logging.makeLogRecord({})), "message", "asctime", "ids", "request"],
+        },
+    },
+    "handlers": {"console": {"class": "predictions.logs.Handler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "predictions": {"level": LOG_LEVEL},
         "classifier": {"level": LOG_LEVEL},
         "django-q": {"level": "WARNING"},
+        "gunicorn.error": {"handlers": ["console"], "level": "INFO", "propagate": False},
+        # A line for each request: for those who collect logs.
+        "gunicorn.access": {
+            "handlers": ["console"],
+            "level": "INFO" if LOG_FORMAT == "json" else "WARNING",
+            "propagate": False,
+        },
     },
 }
+# What Prometheus shows as Authorization: Bearer; without one, it may read while access is open, and then all may.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+METRICS_PORT = env.int("METRICS_PORT", default=0)  # on HOST, of workers without a web process beside them; 0: none
+HOST = env.str("HOST", default="127.0.0.1")
+PROMETHEUS_LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, float("inf"))

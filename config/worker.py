@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
@@ -123,6 +124,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
                 return application(environ, start_response)
 
         self.wsgi = in_a_slot
+
+    def handle(self, conn: TConn) -> Any:
+        """Serve a request in a context of its own: what it sets, its id for the log, ends with it."""
+        return copy_context().run(super().handle, conn)
 
     def enqueue_req(self, conn: TConn) -> None:
         """Hand a connection on which a request begins to the threads."""

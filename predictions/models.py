@@ -17,12 +17,13 @@ from typing import Any
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import OuterRef, Q, Subquery, Value
+from django.db.models import Count, Min, OuterRef, Q, Subquery, Value
 from django.db.models.functions import Concat
 from django.urls import reverse
 from django.utils import timezone
 
 from classifier.models import ModelVersion
+from predictions.logs import ID_LENGTH
 from predictions.tokens import ApiToken  # noqa: F401  (a model of this app)
 
 MAX_ATTEMPTS = 3
@@ -32,6 +33,7 @@ LABEL_LENGTH = 200
 KEY_LENGTH = 255
 KEY_LIFETIME = timedelta(hours=24)
 FILE_GONE = "The file is no longer in the storage"
+CLAIMED = "attempts", "image_path", "queued_at", "request_id"  # what a worker needs to know of a row
 
 
 class Status(models.TextChoices):
@@ -61,7 +63,7 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         At most BATCH, and at most half of those in sight: the rest is for the other workers. One that was tried before
         comes alone, so that an image which kills its worker takes no innocent ones with it.
         """
-        while waiting := list(self.pending().order_by("pk").only("attempts", "image_path")[: 2 * BATCH]):
+        while waiting := list(self.pending().order_by("pk").only(*CLAIMED)[: 2 * BATCH]):
             fresh = list(itertools.takewhile(lambda row: row.attempts == 0, waiting))
             if claimed := self._lease(fresh[: max(1, len(waiting) // 2)] or waiting[:1]):
                 return claimed
@@ -115,7 +117,17 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
     def requeue(self) -> int:
         """Return finished and failed images to the queue, to be classified again; return how many."""
         finished = self.filter(status__in=[Status.DONE, Status.FAILED])
-        return finished.update(status=Status.PENDING, attempts=0, error="")
+        return finished.update(status=Status.PENDING, attempts=0, error="", queued_at=timezone.now())
+
+    def count_by_status(self) -> dict[str, int]:
+        """Return how many there are of each status that there is, read from an index alone."""
+        return dict(self.order_by().values_list("status").annotate(Count("pk")))
+
+    def longest_wait(self) -> timedelta | None:
+        """Return for how long the image waits that joined the queue first; None if none waits."""
+        first: datetime | None = self.pending().aggregate(first=Min("queued_at"))["first"]
+        # Clocks of two machines may differ: nobody has waited for less than no time.
+        return None if first is None else max(timezone.now() - first, timedelta())
 
 
 class ImagePrediction(models.Model):
@@ -137,6 +149,10 @@ class ImagePrediction(models.Model):
     error = models.TextField(blank=True, help_text="Why it failed.")
     attempts = models.PositiveSmallIntegerField(default=0)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
+    queued_at = models.DateTimeField(null=True, default=timezone.now, help_text="When it last joined the queue.")
+    request_id = models.CharField(
+        max_length=ID_LENGTH, blank=True, default="", db_default="", help_text="Of the request that brought it."
+    )
 
     all_predictions = models.JSONField(null=True, blank=True, help_text="The model's own answer, best first.")
     model_version = models.ForeignKey(ModelVersion, models.PROTECT, null=True, blank=True)

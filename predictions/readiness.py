@@ -1,7 +1,7 @@
 """Would an upload be accepted and classified now? Each check says "ok", or what is wrong and what to do."""
 
-import os
 import shutil
+import tempfile
 from collections.abc import Callable
 
 from django.conf import settings
@@ -10,7 +10,10 @@ from django.db import DatabaseError, connection
 from classifier.models import ModelVersion
 from predictions.models import ImagePrediction
 from predictions.queue import live_workers
+from predictions.storage import is_disk_full
 from predictions.uploads import MEGABYTE
+
+UNKNOWN = "Unknown while the database does not answer"
 
 
 def check_database() -> str:
@@ -24,10 +27,14 @@ def check_database() -> str:
 
 
 def check_storage() -> str:
-    """See whether files can be written, and the largest one has room."""
+    """See whether files can be written, by writing one, and the largest one has room."""
     folder = settings.MEDIA_ROOT if settings.MEDIA_ROOT.exists() else settings.DATA_DIR
-    if not os.access(folder, os.W_OK):
-        return "The media folder cannot be written to"
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:  # without a name: whatever happens, nothing stays
+            file.write(b"x")
+    except OSError as error:
+        if not is_disk_full(error):
+            return f"The media folder cannot be written to: {error.strerror}"
     if shutil.disk_usage(folder).free < settings.MAX_UPLOAD_MB * MEGABYTE:
         return "The disk with the media folder is full: make room. Uploads are refused until then"
     return "ok"
@@ -43,7 +50,7 @@ def check_model() -> str:
             return "ok"
         stand_in = ModelVersion.objects.stand_in()
     except DatabaseError:
-        return "Unknown while the database does not answer"
+        return UNKNOWN
     meanwhile = f"{stand_in} classifies until then" if stand_in else "Uploads wait until then"
     trouble = f"The files of {version} are missing, damaged or not those that were installed"
     return f"{trouble}: run manage.py install_model. {meanwhile}"
@@ -54,11 +61,23 @@ def check_worker() -> str:
     return "ok" if live_workers() else "No worker is alive: start manage.py qcluster. Uploads wait until then"
 
 
+def check_queue() -> str:
+    """See whether the queue moves on: an upload comes after those that wait already."""
+    try:
+        longest = ImagePrediction.objects.longest_wait()
+    except DatabaseError:
+        return UNKNOWN
+    if not settings.QUEUE_AGE_SECONDS or not longest or longest.total_seconds() <= settings.QUEUE_AGE_SECONDS:
+        return "ok"
+    return f"The first in the queue has waited for {longest.total_seconds():.0f} seconds: workers hang, or are too few"
+
+
 CHECKS: dict[str, Callable[[], str]] = {
     "database": check_database,
     "storage": check_storage,
     "model": check_model,
     "worker": check_worker,
+    "queue": check_queue,
 }
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from classifier.images import NotAnImage, open_image, taken_at
 from classifier.memory import at_most
+from predictions import logs
 from predictions.models import ImagePrediction, Status
 from predictions.storage import is_disk_full
 
@@ -60,8 +61,9 @@ def make_next() -> bool:
     if _owed and not _unmark():
         return False
     for prediction in ImagePrediction.objects.filter(status=Status.DONE, rendered_at=None).order_by("-pk")[:8]:
-        if make(prediction):
-            return True
+        with logs.about(prediction):
+            if make(prediction):
+                return True
     return False
 
 

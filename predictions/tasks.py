@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 from PIL import Image
 
 from classifier.bundle import BundleError
 from classifier.images import NotAnImage
 from classifier.memory import at_most
 from classifier.models import ModelVersion
-from predictions import queue, renditions
+from predictions import logs, metrics, queue, renditions
 from predictions.models import FILE_GONE, ImagePrediction
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def classify_pending() -> None:
             return
         last, predictions = predictions[-1], ImagePrediction.objects.claim()
         if image and not predictions:
-            renditions.make(last, image)
+            with logs.about(last):
+                renditions.make(last, image)
             image = None
     while renditions.make_next():
         if time.monotonic() > stop or ImagePrediction.objects.pending().exists():
@@ -101,12 +103,15 @@ def classify(
     image, recorded, written = None, False, time.monotonic()
     for prediction in predictions:
         image = None  # pixels of one image at a time: they can be 200 MB
-        answer, image = look(prediction, classifier)
+        with logs.about(prediction):
+            answer, image = look(prediction, classifier)
         answers.append((prediction, answer))
         if prediction is predictions[-1] or time.monotonic() - written > within:
             with transaction.atomic():
-                for looked_at, found in answers:
-                    recorded = record(looked_at, found, version)
+                outcomes = [record(looked_at, found, version) for looked_at, found in answers]
+            for (looked_at, found), outcome in zip(answers, outcomes, strict=True):
+                report(looked_at, found, outcome, version)
+            recorded = outcomes[-1] in {"done", "failed"}
             answers, written = [], time.monotonic()
     return image if recorded else None
 
@@ -132,14 +137,25 @@ def look(prediction: ImagePrediction, classifier: "Classifier") -> tuple[Answer 
         return None, None
 
 
-def record(prediction: ImagePrediction, answer: Answer | None, version: ModelVersion) -> bool:
-    """Write an answer down; return whether there was one and the claim still held."""
+def record(prediction: ImagePrediction, answer: Answer | None, version: ModelVersion) -> str:
+    """Write an answer down; return what became of it: done, failed, late if the claim was lost, error without one."""
     if answer is None:
-        return False
+        return "error"
     if answer.labels:
-        recorded = prediction.finish(answer.labels, version, answer.milliseconds)
-    else:
-        recorded = prediction.fail(answer.error)
-    if not recorded:
-        logger.info("Prediction %s: it was deleted, or this attempt came too late", prediction.pk)
-    return recorded
+        return "done" if prediction.finish(answer.labels, version, answer.milliseconds) else "late"
+    return "failed" if prediction.fail(answer.error) else "late"
+
+
+def report(prediction: ImagePrediction, answer: Answer | None, outcome: str, version: ModelVersion) -> None:
+    """Count and log what became of an image, now that it is certain."""
+    metrics.RESULTS.labels(outcome, version.name).inc()
+    with logs.about(prediction):
+        if answer and outcome == "done":
+            metrics.INFERENCE.labels(version.name).observe(answer.milliseconds / 1000)
+            if prediction.queued_at:
+                metrics.END_TO_END.observe(max((timezone.now() - prediction.queued_at).total_seconds(), 0))
+            logger.info("Classified by %s in %.1f ms", version, answer.milliseconds)
+        elif answer and outcome == "failed":
+            logger.info("Failed: %s", answer.error)
+        elif outcome == "late":
+            logger.info("Prediction %s: it was deleted, or this attempt came too late", prediction.pk)
