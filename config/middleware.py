@@ -1,5 +1,6 @@
 """What the framework's own middleware does not do for clients of an API."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,20 +17,21 @@ from config.errors import respond
 from predictions import logs
 from predictions.access import Access, may, rule_for
 
-INSIDE = {"/ping", "/livez", "/readyz", "/metrics"}
-
 
 class MethodKeepingCommonMiddleware(CommonMiddleware):
-    """Redirects to the address with a slash by 308: after a 301, a POST would arrive as a GET, its file lost."""
+    """Redirects to the address with a slash by 308: after a 301, a POST would arrive as a GET, its file lost.
+
+    Probes may be asked for at any host: a load balancer knows the process by its address, not by its name, and would
+    take the 400 that Django answers for a process that is ill.
+    """
 
     response_redirect_class = partial(HttpResponsePermanentRedirect, preserve_request=True)  # type: ignore[assignment]
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
-        """Redirect, refuse names that are not ours; but load balancers and Prometheus come by an address of the inside.
-
-        What they ask for makes no use of the name.
-        """
-        return None if request.path_info in INSIDE else super().process_request(request)
+        """Refuse hosts that are not ours, and redirect, but for probes."""
+        if re.match(settings.PROBES, request.path.lstrip("/")):
+            return None
+        return super().process_request(request)
 
 
 class AccessMiddleware(LoginRequiredMiddleware):

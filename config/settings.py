@@ -291,10 +291,11 @@ FRAMEWORK_CSP = {"style-src": ["'unsafe-inline'"], "worker-src": ["blob:"]}
 CSRF_FAILURE_VIEW = "config.errors.csrf_failure"
 # Only where a proxy sets X-Forwarded-Proto and -For itself: otherwise a client could claim HTTPS, or any address.
 TRUST_PROXY = env.bool("TRUST_PROXY", default=False)
+# Load balancers, orchestrators and Prometheus ask for these from inside: over plain HTTP, and by address instead of name.
+PROBES = r"^(ping|livez|readyz|metrics)$"
 if IS_PROD:
     SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
-    # A load balancer asks for these over plain HTTP, from inside.
-    SECURE_REDIRECT_EXEMPT = [r"^(ping|livez|readyz|metrics)$"]
+    SECURE_REDIRECT_EXEMPT = [PROBES]
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True

@@ -23,6 +23,14 @@ def test_livez_needs_no_database(client: Client) -> None:
     assert client.get("/livez").json() == {"status": "alive"}
 
 
+@pytest.mark.parametrize("path", ["/livez", "/ping"])
+def test_probes_are_answered_at_any_host_and_nothing_else_is(client: Client, path: str) -> None:
+    address = {"host": "10.0.1.23:8000"}  # how a load balancer asks
+    assert client.get(path, headers=address).status_code == 200
+    assert client.get(f"{path}/", headers=address).status_code == 400
+    assert client.get("/login", headers=address).status_code == 400
+
+
 @pytest.mark.django_db
 def test_readyz_names_everything_that_is_missing(client: Client, settings: Any) -> None:
     cache.clear()
