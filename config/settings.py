@@ -291,7 +291,7 @@ FRAMEWORK_CSP = {"style-src": ["'unsafe-inline'"], "worker-src": ["blob:"]}
 CSRF_FAILURE_VIEW = "config.errors.csrf_failure"
 # Only where a proxy sets X-Forwarded-Proto and -For itself: otherwise a client could claim HTTPS, or any address.
 TRUST_PROXY = env.bool("TRUST_PROXY", default=False)
-# Load balancers, orchestrators and Prometheus ask for these from inside: over plain HTTP, and by address instead of name.
+# Load balancers, orchestrators and Prometheus ask for these from inside: over plain HTTP, by address instead of name.
 PROBES = r"^(ping|livez|readyz|metrics)$"
 if IS_PROD:
     SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
