@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import urllib3
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -184,6 +184,9 @@ def test_corrections_are_counted_once_they_are_certain(client: Client, submit: C
         services.correct(everything, "cat", 1, by=None, source=Correction.Source.PAGE)
         with pytest.raises(ImagePrediction.DoesNotExist):
             services.correct(everything.none(), "cat", 1, by=None, source=Correction.Source.API)
+        with suppress(RuntimeError), transaction.atomic():
+            services.correct(everything, "dog", 1, by=None, source=Correction.Source.ADMIN)
+            raise RuntimeError
     corrections = {key: value for key, value in grown.items() if key[0] == "classification_corrections_total"}
     assert corrections == {("classification_corrections_total", "page"): 2}
     assert set(Correction.Source.values) == set(metrics.SOURCES)
