@@ -77,7 +77,6 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.middleware.identify_request",
-    "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

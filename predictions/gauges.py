@@ -8,7 +8,7 @@ from django.db import DatabaseError
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from predictions.models import ImagePrediction, Status
+from predictions.models import ImagePrediction
 from predictions.queue import live_workers
 from predictions.readiness import CHECKS
 
@@ -34,10 +34,9 @@ class State(Collector):
 
 
 def _rows() -> list[Metric]:
-    images = GaugeMetricFamily("classification_images", "Images, by where they stand.", labels=["status"])
-    counts = ImagePrediction.objects.count_by_status()
-    for status in Status.values:
-        images.add_metric([status], counts.get(status, 0))
+    images = GaugeMetricFamily("classification_images", "Images without labels, by status.", labels=["status"])
+    for status, count in ImagePrediction.objects.count_without_labels().items():
+        images.add_metric([status], count)
     longest = ImagePrediction.objects.longest_wait()
     oldest = GaugeMetricFamily(
         "classification_queue_oldest_seconds",

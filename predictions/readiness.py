@@ -13,6 +13,7 @@ from predictions.queue import live_workers
 from predictions.storage import is_disk_full
 from predictions.uploads import MEGABYTE
 
+FULL = "The disk with the media folder is full: make room. Uploads are refused until then"
 UNKNOWN = "Unknown while the database does not answer"
 
 
@@ -33,10 +34,9 @@ def check_storage() -> str:
         with tempfile.TemporaryFile(dir=folder) as file:  # without a name: whatever happens, nothing stays
             file.write(b"x")
     except OSError as error:
-        if not is_disk_full(error):
-            return f"The media folder cannot be written to: {error.strerror}"
+        return FULL if is_disk_full(error) else f"The media folder cannot be written to: {error.strerror}"
     if shutil.disk_usage(folder).free < settings.MAX_UPLOAD_MB * MEGABYTE:
-        return "The disk with the media folder is full: make room. Uploads are refused until then"
+        return FULL
     return "ok"
 
 

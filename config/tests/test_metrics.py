@@ -94,11 +94,13 @@ def test_the_inside_asks_under_any_name_and_without_tls(client: Client, settings
 def test_the_state_of_the_service(
     client: Client, submit: Callable[..., ImagePrediction], model: ModelVersion, settings: Any
 ) -> None:
-    for status in [Status.PENDING, Status.PENDING, Status.DONE]:
+    for status in [Status.PENDING, Status.PENDING, Status.FAILED, Status.DONE]:
         ImagePrediction.objects.filter(pk=submit().pk).update(status=status)
     ImagePrediction.objects.update(queued_at="2026-01-31T12:00Z")
     values = read(client)
-    assert [values["classification_images", status] for status in Status.values] == [2, 0, 1, 0]
+    assert {key[1]: value for key, value in values.items() if key[0] == "classification_images"} == {
+        "pending": 2, "processing": 0, "failed": 1,
+    }  # fmt: skip
     assert values["classification_queue_oldest_seconds",] > 1000
     assert values["classification_queue_limit",] == settings.QUEUE_LIMIT
     assert values["classification_workers",] == 0
@@ -262,7 +264,6 @@ def scrape(url: str, **headers: str) -> Samples:
 
 
 def test_one_address_speaks_for_all_processes_even_for_the_dead(tmp_path: Path, small_bundle: Bundle) -> None:
-    before = set(Path("/dev/shm").iterdir()) if Path("/dev/shm").is_dir() else set()
     with Service(tmp_path, small_bundle) as service:
         service.wait_done([service.post(content)["id"] for content in photo_variants(10)])
         victim = service.parts()["pool"][0]
@@ -281,7 +282,12 @@ def test_one_address_speaks_for_all_processes_even_for_the_dead(tmp_path: Path, 
                 values["django_http_responses_total_by_status_view_method_total", "POST", "201", "prediction-list"]
                 == 20
             )
-    assert set(Path("/dev/shm").iterdir() if before else []) <= before
+        variables = Path(f"/proc/{service.parts()['web'][0]}/environ").read_text().split("\0")
+        [folder] = [
+            Path(entry.partition("=")[2]) for entry in variables if entry.startswith("PROMETHEUS_MULTIPROC_DIR=")
+        ]
+        assert list(folder.glob("counter_*.db"))
+    assert not folder.exists()
 
 
 def test_workers_on_their_own_have_a_port(tmp_path: Path, small_bundle: Bundle) -> None:
@@ -305,7 +311,7 @@ def test_workers_on_their_own_have_a_port(tmp_path: Path, small_bundle: Bundle) 
             return any(key[0] == "classification_results_total" for key in scrape(url, **TOKEN))
 
         wait_until(classified)
-        assert ("classification_images", "done") not in scrape(url, **TOKEN)  # the web process knows
+        assert ("classification_images", "pending") not in scrape(url, **TOKEN)  # the web process knows
     finally:
         worker.terminate()
         assert worker.wait(30) == 0
