@@ -8,7 +8,7 @@ from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
 
 # Behind these addresses are programs, whatever they say that they accept.
-API_PATHS = ("/predictions/", "/schema/", "/ping/", "/livez/", "/readyz/")  # and without the last slash
+API_PATHS = ("/predictions/", "/schema/", "/ping/", "/livez/", "/readyz/", "/metrics/")  # and without the last slash
 SENTENCES = {
     400: "The request could not be understood",
     403: "This is not allowed for you",

@@ -1,13 +1,16 @@
 """Is it alive, can it work? For people, load balancers and whoever is woken at night."""
 
 from django.conf import settings
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from config.draining import is_stopping
+from predictions.gauges import State
 from predictions.readiness import CHECKS, warnings
+from predictions.scraping import exposition, may_scrape
 
 
 @csrf_exempt  # a POST is refused for its method
@@ -37,3 +40,14 @@ def readyz(request: HttpRequest) -> JsonResponse:
     ready = all(result == "ok" for result in checks.values()) and not is_stopping()
     answer = {"status": "ready" if ready else "stopping" if is_stopping() else "not ready", "checks": checks}
     return JsonResponse(answer | {"warnings": warnings()}, status=200 if ready else 503)
+
+
+@csrf_exempt
+@never_cache
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Answer Prometheus, if it may read: what the processes of this machine counted, and how the whole service is."""
+    if not may_scrape(request.headers.get("Authorization", "")):
+        return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
+    if request.method not in {"GET", "HEAD"}:
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    return HttpResponse(exposition(State()), content_type=CONTENT_TYPE_LATEST)

@@ -15,6 +15,7 @@ from django.utils.deprecation import MiddlewareMixin
 from django_htmx.http import HttpResponseClientRedirect
 
 from config.errors import respond
+from predictions import logs
 from predictions.access import Access, may, rule_for
 from predictions.admission import RETRY_SECONDS
 from predictions.storage import StorageAway
@@ -70,6 +71,20 @@ class StorageAwayMiddleware(MiddlewareMixin):
         response = respond(request, 503, str(error))
         response["Retry-After"] = str(RETRY_SECONDS)
         return response
+
+
+def identify_request(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
+    """Give a request the id that its X-Request-ID proposes, or a new one: for every line of the log, and the answer."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        name = logs.accept_id(request.headers.get("X-Request-ID", ""))
+        # Not taken back here: Django and gunicorn have yet to log the answer. config/worker.py sees to its end.
+        logs.request_id.set(name)
+        response = get_response(request)
+        response["X-Request-ID"] = name
+        return response
+
+    return middleware
 
 
 def check_content_length(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:

@@ -1,5 +1,6 @@
 """Every setting, driven by the environment. README.md lists the variables; config/tests/test_docs.py keeps it true."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -90,6 +91,7 @@ INSTALLED_APPS = [
     "django_q",
 ]
 MIDDLEWARE = [
+    "config.middleware.identify_request",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -104,6 +106,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "config.metrics.RequestMetricsMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -269,6 +272,8 @@ WEB_WORKERS = env.int("WEB_WORKERS", default=2)  # gunicorn's; a check wants to 
 # Images that may wait before further ones are refused, and MB that the images of one user may have; 0: any number.
 QUEUE_LIMIT = env.int("QUEUE_LIMIT", default=10_000)
 QUOTA_MB = env.int("QUOTA_MB", default=0)
+# Seconds that the first in the queue may have waited while /readyz still says ready; 0: any number.
+QUEUE_AGE_SECONDS = env.int("QUEUE_AGE_SECONDS", default=600)
 
 # --- API -------------------------------------------------------------------------------------------------------------
 
@@ -317,8 +322,8 @@ FRAMEWORK_CSP = {"style-src": ["'unsafe-inline'"], "worker-src": ["blob:"]}
 CSRF_FAILURE_VIEW = "config.errors.csrf_failure"
 # Only where a proxy sets X-Forwarded-Proto and -For itself: otherwise a client could claim HTTPS, or any address.
 TRUST_PROXY = env.bool("TRUST_PROXY", default=False)
-# A load balancer or an orchestrator asks for these from inside: over plain HTTP, and by address instead of name.
-PROBES = r"^(ping|livez|readyz)$"
+# Load balancers, orchestrators and Prometheus ask for these from inside: over plain HTTP, by address instead of name.
+PROBES = r"^(ping|livez|readyz|metrics)$"
 if IS_PROD:
     SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
     SECURE_REDIRECT_EXEMPT = [PROBES]
@@ -330,20 +335,50 @@ if IS_PROD:
     if TRUST_PROXY:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-# --- Logs ------------------------------------------------------------------------------------------------------------
+# --- Logs and metrics ------------------------------------------------------------------------------------------------
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 # Under this name the workers tell CloudWatch, by their log, how many images wait; empty: they do not.
 CLOUDWATCH_NAMESPACE = env.str("CLOUDWATCH_NAMESPACE", default="")
+LOG_FORMAT = env.str("LOG_FORMAT", default="json" if IS_PROD else "text")
+if LOG_FORMAT not in {"text", "json"}:
+    raise ImproperlyConfigured(f"LOG_FORMAT is {LOG_FORMAT!r}; it must be text or json.")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "text": {
+            "()": "predictions.logs.TextFormatter",
+            "format": "{asctime} {levelname} {name}{ids}: {message}",
+            "style": "{",
+        },
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "format": "{levelname}{name}{message}",
+            "style": "{",
+            "timestamp": "time",  # ISO 8601, UTC
+            "rename_fields": {"levelname": "level", "name": "logger", "exc_info": "traceback"},
+            # Django gives the request to its lines; whatever that would show of itself is not for a log.
+            "reserved_attrs": [*vars(logging.makeLogRecord({})), "message", "asctime", "ids", "request"],
+        },
+    },
+    "handlers": {"console": {"class": "predictions.logs.Handler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "predictions": {"level": LOG_LEVEL},
         "classifier": {"level": LOG_LEVEL},
         "django-q": {"level": "WARNING"},
+        "gunicorn.error": {"handlers": ["console"], "level": "INFO", "propagate": False},
+        # A line for each request: for those who collect logs.
+        "gunicorn.access": {
+            "handlers": ["console"],
+            "level": "INFO" if LOG_FORMAT == "json" else "WARNING",
+            "propagate": False,
+        },
     },
 }
+# What Prometheus shows as Authorization: Bearer; without one, it may read while access is open, and then all may.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+METRICS_PORT = env.int("METRICS_PORT", default=0)  # on HOST, of workers without a web process beside them; 0: none
+HOST = env.str("HOST", default="127.0.0.1")
+PROMETHEUS_LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, float("inf"))

@@ -60,8 +60,8 @@ def media(address: str, folder: Path, region: str, endpoint: str) -> Media:
     if "://" not in address:
         root = Path(address).resolve() if address else folder
         # A rendition may be overwritten by the same; originals have names of our own making.
-        options = {"allow_overwrite": True}
-        return Media({"BACKEND": "predictions.storage.DurableFileSystemStorage", "OPTIONS": options}, root)
+        storage = {"BACKEND": "predictions.storage.DurableFileSystemStorage", "OPTIONS": {"allow_overwrite": True}}
+        return Media(storage, root)
     parts = urlsplit(address)
     if parts.scheme != "s3" or not parts.hostname:
         raise ImproperlyConfigured(f"MEDIA is {address!r}; it must be a folder or s3://BUCKET/PREFIX.")

@@ -42,6 +42,7 @@ urlpatterns = [
     path("ping", health.ping, name="ping"),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.metrics, name="metrics"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", page(SpectacularSwaggerSplitView.as_view()), name="docs"),
     path("redoc", page(SpectacularRedocView.as_view()), name="redoc"),

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
@@ -138,6 +139,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             while self.nr_conns < self.worker_connections and select.select([listener], [], [], 0)[0]:
                 self.accept(listener)
             listener.close()
+
+    def handle(self, conn: TConn) -> Any:
+        """Serve a request in a context of its own: what it sets, its id for the log, ends with it."""
+        return copy_context().run(super().handle, conn)
 
     def enqueue_req(self, conn: TConn) -> None:
         """Hand a connection on which a request begins to the threads."""

@@ -6,6 +6,8 @@ and cost a burst 15 % of its speed, so there are two processes of three.
 
 import gc
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,12 @@ drain_seconds = int(os.environ.get("DRAIN_SECONDS", "0"))  # told to stop, it fi
 worker_tmp_dir = SHARED_MEMORY if Path(SHARED_MEMORY).is_dir() else None
 # Its socket would lie in the home folder, where two services would meet.
 control_socket_disable = True
+logger_class = "config.accesslog.Logger"
+accesslog = "-"  # config/settings.py decides by LOG_FORMAT whether anything is written to it
+# Where the processes count for /metrics: in memory too, for writing to a mapped file on a full disk kills.
+own_metrics = ""
+if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    own_metrics = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="metrics-", dir=worker_tmp_dir)
 
 
 def when_ready(server: Any) -> None:
@@ -35,3 +43,9 @@ def when_ready(server: Any) -> None:
         stop_after(drain_seconds, server.signal)
     gc.collect()
     gc.freeze()
+
+
+def on_exit(server: object) -> None:
+    """Leave nothing in memory."""
+    if own_metrics:
+        shutil.rmtree(own_metrics, ignore_errors=True)

@@ -10,6 +10,13 @@ bin=${VIRTUAL_ENV:-.venv}/bin
 # Large pictures go back to the system when they are done with: glibc would raise this limit, keep them, and grow.
 export MALLOC_MMAP_THRESHOLD_=1000000 MALLOC_ARENA_MAX=2
 
+# What web and workers count for /metrics is counted together, in memory, and from nothing at each start.
+memory=/dev/shm
+[ -w "$memory" ] || memory=${TMPDIR:-/tmp}
+PROMETHEUS_MULTIPROC_DIR=$(mktemp -d "$memory/metrics-XXXXXX") || exit 1
+export PROMETHEUS_MULTIPROC_DIR
+trap 'rm -rf "$PROMETHEUS_MULTIPROC_DIR"' EXIT
+
 "$bin/gunicorn" --config deploy/gunicorn.conf.py config.wsgi &
 web=$!
 # Classifying takes all it can get; people who click or upload come first.

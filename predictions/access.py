@@ -14,6 +14,7 @@ from rest_framework.request import Request
 PUBLIC = "public"  # everybody
 OWN = "own"  # whoever has logged in, to what is theirs; even while access is open
 ADMIN = "admin"  # Django's admin decides by itself
+SCRAPE = "scrape"  # so does /metrics: whoever has METRICS_TOKEN, which is no user's
 VIEW, ADD, CHANGE, DELETE, RECLASSIFY = (
     f"predictions.{action}_imageprediction" for action in ("view", "add", "change", "delete", "reclassify")
 )
@@ -22,6 +23,7 @@ READING = {"GET", "HEAD", "OPTIONS"}
 # Name of an address -> what reading takes, and what the other methods take; or one rule for all.
 RULES: dict[str, str | dict[str, str]] = {
     **dict.fromkeys(("ping", "livez", "readyz", "favicon", "login", "logout"), PUBLIC),
+    "metrics": SCRAPE,
     **dict.fromkeys(("password_reset", "password_reset_done"), PUBLIC),
     **dict.fromkeys(("password_reset_confirm", "password_reset_complete"), PUBLIC),
     **dict.fromkeys(("password_change", "password_change_done", "account", "revoke"), OWN),
@@ -54,7 +56,7 @@ def rule_for(request: HttpRequest) -> str | None:
 
 def may(user: User | AnonymousUser, rule: str | None) -> bool:
     """Return whether a user may do what the rule says."""
-    if rule in {PUBLIC, ADMIN}:
+    if rule in {PUBLIC, ADMIN, SCRAPE}:
         return True
     if rule == OWN:
         return user.is_authenticated

@@ -6,20 +6,27 @@ from django.db.models import Sum
 
 from predictions.models import ImagePrediction
 from predictions.storage import MEGABYTE
+from predictions.uploads import Refusal
 
 RETRY_SECONDS = 10  # after which a full queue has room again, if workers work
 
 
-class StorageFull(Exception):
+class StorageFull(Refusal):
     """The upload was fine, but there is no room for it. Nothing of it was kept. The message is for its sender."""
+
+    reason = "storage_full"
 
 
 class QuotaExceeded(StorageFull):
     """The upload would take its user above QUOTA_MB."""
 
+    reason = "quota_exceeded"
 
-class QueueFull(Exception):
+
+class QueueFull(Refusal):
     """So many images wait that a further one would wait too long. The message is for the sender."""
+
+    reason = "queue_full"
 
 
 def admit(size: int, user: User | None) -> None:

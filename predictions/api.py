@@ -27,7 +27,7 @@ from rest_framework.reverse import reverse
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from predictions import idempotency, services
-from predictions.exceptions import REFUSALS, STATUS, PreconditionFailed
+from predictions.exceptions import STATUS, PreconditionFailed
 from predictions.filters import PredictionFilter
 from predictions.models import Classification, Correction, ImagePrediction
 from predictions.pagination import LinkHeaderPagination
@@ -42,6 +42,7 @@ from predictions.serializers import (
     UploadResultSerializer,
     UploadSerializer,
 )
+from predictions.uploads import Refusal
 
 DENIED = {
     401: OpenApiResponse(DetailSerializer, description="Wrong credentials; or none, where they are needed"),
@@ -230,7 +231,7 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
         """Accept one file of several; return its own answer, and whether its image was there before."""
         try:
             prediction, replayed = idempotency.submit(self.request, file, position)
-        except REFUSALS as error:
+        except Refusal as error:
             return {"filename": file.name, "status": STATUS[type(error)], "detail": str(error)}, False
         shown = PredictionSerializer(prediction).data
         return {"filename": prediction.filename, "status": status.HTTP_201_CREATED, "prediction": shown}, replayed

@@ -175,7 +175,7 @@ def _ranking(ranking: Ranking, noun: str) -> BarChart:
 def _queue(queue: Queue) -> BarChart:
     counts = [("Waiting for a worker", queue.waiting), ("Being classified", queue.processing)]
     rows: list[tuple[str, ...]] = [(name, f"{count:,}") for name, count in counts]
-    rows.append(("Oldest new one has waited", "none waits" if queue.oldest is None else words(queue.oldest)))
+    rows.append(("First in the queue has waited", "none waits" if queue.oldest is None else words(queue.oldest)))
     summary = f"{queue.waiting:,} wait for a worker, {queue.processing:,} are being classified."
     return _bars(counts, Table(summary, ("State", "Photos"), rows))
 
@@ -191,5 +191,5 @@ def _bars(counts: Sequence[tuple[str, int]], table: Table) -> BarChart:
 
 def _age(oldest: timedelta | None) -> AgeChart:
     if oldest is None:
-        return AgeChart("", "No new photo waits.", age_axis())
-    return AgeChart(percent(place(oldest)), f"The oldest new photo has waited for {words(oldest)}.", age_axis())
+        return AgeChart("", "No photo waits.", age_axis())
+    return AgeChart(percent(place(oldest)), f"The first in the queue has waited for {words(oldest)}.", age_axis())

@@ -30,8 +30,7 @@ class Day:
 class Queue:
     """Images without an answer now: `waiting` for a worker, and `processing` by one.
 
-    `oldest` is the time since upload of the one that waits longest for its first answer; None if there is none. Those
-    to be classified again do not count there: nothing records since when they wait.
+    `oldest` is for how long the one waits that joined the queue first; None if none waits.
     """
 
     waiting: int
@@ -96,7 +95,7 @@ def _queue(now: datetime) -> Queue:
     counts: dict[str, Any] = ImagePrediction.objects.filter(status__in=[Status.PENDING, Status.PROCESSING]).aggregate(
         waiting=Count("pk", filter=waiting),
         processing=Count("pk", filter=Q(status=Status.PROCESSING)),
-        oldest=Min("created_at", filter=waiting & Q(classified_at=None)),
+        oldest=Min("queued_at", filter=waiting),
     )
     oldest = counts["oldest"]
     # Clocks of two machines may differ: nobody has waited for less than no time.

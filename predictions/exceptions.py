@@ -15,7 +15,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from predictions.admission import RETRY_SECONDS, QueueFull, QuotaExceeded, StorageFull
 from predictions.services import NO_ROOM, AlreadyDeleted, KeyReused
 from predictions.storage import StorageAway, is_disk_full
-from predictions.uploads import UploadRejected
+from predictions.uploads import Refusal, UploadRejected
 
 # Why an upload was refused, and what that is in HTTP. 507 for a quota is what WebDAV has (RFC 4331, section 6); 413
 # would say that a smaller file is all it takes.
@@ -28,13 +28,12 @@ STATUS: dict[type[Exception], int] = {
     StorageFull: status.HTTP_507_INSUFFICIENT_STORAGE,
     QuotaExceeded: status.HTTP_507_INSUFFICIENT_STORAGE,
 }
-REFUSALS = tuple(STATUS)
 
 
 class Refused(APIException):
     """An upload was refused."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Refusal | StorageAway) -> None:
         super().__init__(str(error))
         self.status_code = STATUS[type(error)]
         self.wait = RETRY_SECONDS if isinstance(error, QueueFull | StorageAway) else None
@@ -71,7 +70,7 @@ class PreconditionFailed(APIException):
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """Give the domain's errors their status; all bodies are {"detail": sentence} or DRF's errors by field."""
-    if isinstance(error, REFUSALS):
+    if isinstance(error, Refusal | StorageAway):
         error = Refused(error)
     elif isinstance(error, RequestDataTooBig | TooManyFieldsSent | TooManyFilesSent | RecursionError):
         error = ParseError("The request has too many or too large fields")

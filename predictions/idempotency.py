@@ -7,9 +7,9 @@ from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest
 from rest_framework.request import Request
 
-from predictions import services
+from predictions import metrics, services
 from predictions.models import KEY_LENGTH, ImagePrediction
-from predictions.uploads import UploadRejected
+from predictions.uploads import Refusal, UploadRejected
 
 # The draft has a quoted string; most clients send the bare one.
 KEY = re.compile(rf'"([ !#-\[\]-~]{{1,{KEY_LENGTH}}})"|([!#-~]{{1,{KEY_LENGTH}}})')
@@ -20,6 +20,17 @@ def submit(request: HttpRequest | Request, file: UploadedFile[Any], position: in
 
     Raises what services.submit_once() does.
     """
+    try:
+        prediction, replayed = _submit(request, file, position)
+    except Refusal as error:
+        metrics.UPLOADS_REFUSED.labels(error.reason).inc()
+        raise
+    if not replayed:
+        metrics.UPLOADS_ACCEPTED.inc()
+    return prediction, replayed
+
+
+def _submit(request: HttpRequest | Request, file: UploadedFile[Any], position: int) -> tuple[ImagePrediction, bool]:
     key = key_of(request)
     if key is None:
         return services.submit(file, by=request.user), False
@@ -33,5 +44,7 @@ def key_of(request: HttpRequest | Request) -> str | None:
         return None
     match = KEY.fullmatch(header.strip())
     if match is None:
-        raise UploadRejected(f"The Idempotency-Key must have 1 to {KEY_LENGTH} printable characters of ASCII")
+        raise UploadRejected(
+            f"The Idempotency-Key must have 1 to {KEY_LENGTH} printable characters of ASCII", "bad_key"
+        )
     return match[1] or match[2]

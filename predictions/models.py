@@ -20,22 +20,25 @@ from typing import Any
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import OuterRef, Q, Subquery, Value
+from django.db.models import Count, Min, OuterRef, Q, Subquery, Value
 from django.db.models.functions import Concat, Now
 from django.urls import reverse
 from django.utils import timezone
 
 from classifier.models import ModelVersion
+from predictions.logs import ID_LENGTH
 from predictions.tokens import ApiToken  # noqa: F401  (a model of this app)
 
 MAX_ATTEMPTS = 3
 # Images claimed at once: one SELECT and one UPDATE for eight. Claiming each alone costs a burst a fifth of its speed.
 BATCH = 8
-CLAIMED = ("attempts", "image_path", "rendered_at", "sha256")  # what is read of them
+IN_SIGHT = 1000
 LABEL_LENGTH = 200
 KEY_LENGTH = 255
 KEY_LIFETIME = timedelta(hours=24)
 FILE_GONE = "The file is no longer in the storage"
+# What a worker needs to know of a row.
+CLAIMED = "attempts", "image_path", "queued_at", "rendered_at", "request_id", "sha256"
 
 
 class Status(models.TextChoices):
@@ -158,7 +161,25 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
     def requeue(self) -> int:
         """Return finished and failed images to the queue, to be classified again; return how many."""
         finished = self.filter(status__in=[Status.DONE, Status.FAILED])
-        return finished.update(status=Status.PENDING, attempts=0, error="")
+        return finished.update(status=Status.PENDING, attempts=0, error="", queued_at=timezone.now())
+
+    def count_without_labels(self) -> dict[str, int]:
+        """Return how many there are of each status but done, which would take long to count."""
+        zero: dict[str, int] = dict.fromkeys((Status.PENDING, Status.PROCESSING, Status.FAILED), 0)
+        # By what they are and not by what they are not, or the whole index would be read.
+        counts = self.filter(status__in=zero).order_by().values_list("status").annotate(Count("pk"))
+        return zero | dict(counts)
+
+    def longest_wait(self) -> timedelta | None:
+        """Return for how long the image waits that joined the queue first; None if none waits.
+
+        Of the IN_SIGHT that are claimed next: behind more images that are classified again, an upload may have waited
+        longer, by no more than it had when those were chosen.
+        """
+        next_ones = self.pending().order_by("pk").values("queued_at")[:IN_SIGHT]
+        first: datetime | None = next_ones.aggregate(first=Min("queued_at"))["first"]
+        # Clocks of two machines may differ: nobody has waited for less than no time.
+        return None if first is None else max(timezone.now() - first, timedelta())
 
 
 class ImagePrediction(models.Model):
@@ -180,9 +201,14 @@ class ImagePrediction(models.Model):
     error = models.TextField(blank=True, help_text="Why it failed.")
     attempts = models.PositiveSmallIntegerField(default=0)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
+    queued_at = models.DateTimeField(null=True, default=timezone.now, help_text="When it last joined the queue.")
+    request_id = models.CharField(
+        max_length=ID_LENGTH, blank=True, default="", db_default="", help_text="Of the request that brought it."
+    )
 
     all_predictions = models.JSONField(null=True, blank=True, help_text="The model's own answer, best first.")
-    model_version = models.ForeignKey(ModelVersion, models.PROTECT, null=True, blank=True)
+    # The index by_model_version serves it.
+    model_version = models.ForeignKey(ModelVersion, models.PROTECT, null=True, blank=True, db_index=False)
     classified_at = models.DateTimeField(null=True, blank=True)
     rendered_at = models.DateTimeField(null=True, blank=True, help_text="When a worker set about the thumbnail.")
     taken_at = models.DateTimeField(null=True, blank=True, help_text="What the camera's clock said.")
@@ -206,6 +232,7 @@ class ImagePrediction(models.Model):
             models.Index(fields=["status", "id"], name="by_status"),
             models.Index(fields=["confidence", "id"], name="by_confidence"),
             models.Index(fields=["created_at", "id"], name="by_date"),
+            models.Index(fields=["model_version", "id"], name="by_model_version"),
             # Whether an image is there already.
             models.Index(fields=["sha256"], name="by_sha256"),
             # What a user stores is summed up from it alone.

@@ -11,6 +11,8 @@ from predictions.models import ImagePrediction
 from predictions.queue import live_workers
 from predictions.storage import disk_trouble, photos
 
+UNKNOWN = "Unknown while the database does not answer"
+
 
 def check_database() -> str:
     """Ask the database for the length of the queue's beginning, as every upload does."""
@@ -41,7 +43,7 @@ def check_model() -> str:
             return "ok"
         stand_in = ModelVersion.objects.stand_in()
     except DatabaseError:
-        return "Unknown while the database does not answer"
+        return UNKNOWN
     meanwhile = f"{stand_in} classifies until then" if stand_in else "Uploads wait until then"
     trouble = f"The files of {version} are missing, damaged or not those that were installed"
     return f"{trouble}: run manage.py install_model. {meanwhile}"
@@ -67,11 +69,23 @@ def warnings() -> list[str]:
     ]
 
 
+def check_queue() -> str:
+    """See whether the queue moves on: an upload comes after those that wait already."""
+    try:
+        longest = ImagePrediction.objects.longest_wait()
+    except DatabaseError:
+        return UNKNOWN
+    if not settings.QUEUE_AGE_SECONDS or not longest or longest.total_seconds() <= settings.QUEUE_AGE_SECONDS:
+        return "ok"
+    return f"The first in the queue has waited for {longest.total_seconds():.0f} seconds: workers hang, or are too few"
+
+
 CHECKS: dict[str, Callable[[], str]] = {
     "database": check_database,
     "storage": check_storage,
     "model": check_model,
     "worker": check_worker,
+    "queue": check_queue,
 }
 
 

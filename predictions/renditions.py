@@ -18,6 +18,7 @@ from PIL import Image
 from classifier import images
 from classifier.images import NotAnImage, open_image, taken_at
 from classifier.memory import at_most
+from predictions import logs
 from predictions.models import ImagePrediction, Status
 from predictions.storage import RENDITIONS, StorageAway, is_disk_full, photos
 
@@ -116,7 +117,7 @@ def _mark(prediction: ImagePrediction) -> bool:
 
 
 def _make_marked(prediction: ImagePrediction, image: Image.Image | None = None) -> bool:
-    with at_most(settings.MAX_DECODED_MB):
+    with logs.about(prediction), at_most(settings.MAX_DECODED_MB):
         is_made = make(prediction, image)
     discard_orphans(prediction)
     if is_made:

@@ -16,11 +16,11 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
-from predictions import admission, queue, renditions, uploads
+from predictions import admission, logs, metrics, queue, renditions, uploads
 from predictions.admission import StorageFull
 from predictions.models import Correction, IdempotencyKey, ImagePrediction, ImagePredictionQuerySet, Status
 from predictions.storage import is_disk_full, photos
-from predictions.uploads import AcceptedImage
+from predictions.uploads import AcceptedImage, Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +29,16 @@ CHUNK = 1000  # ids in one query: databases bound their number
 NO_ROOM = "There is no room for this file on the server"
 
 
-class KeyReused(ValueError):
+class KeyReused(Refusal):
     """A client's key belongs to another file."""
 
+    reason = "key_reused"
 
-class AlreadyDeleted(Exception):
+
+class AlreadyDeleted(Refusal):
     """What was uploaded with this key has been deleted since; it is not uploaded again."""
+
+    reason = "already_deleted"
 
 
 def submit(file: UploadedFile[Any], by: Person = None, *, bounded: bool = True) -> ImagePrediction:
@@ -100,6 +104,7 @@ def _store(
         height=accepted.height,
         size=accepted.size,
         uploaded_by=_known(by),
+        request_id=logs.request_id.get(),
     )
     try:
         prediction.image_path.save(f"upload.{accepted.extension}", file, save=False)
@@ -112,6 +117,8 @@ def _store(
         if is_disk_full(error):
             raise StorageFull(NO_ROOM) from error
         raise
+    with logs.about(prediction):
+        logger.info("Accepted: %s of %d bytes", accepted.extension, prediction.size)
     queue.ring_for(prediction)
     return prediction
 
@@ -182,12 +189,14 @@ def correct_each(truths: Mapping[int, Truth], *, by: Person, source: Correction.
         )
     made = Correction.objects.filter(batch=batch)
     word = made.filter(prediction=OuterRef("pk"))
-    if not ImagePrediction.objects.filter(pk__in=made.values("prediction")).update(
+    corrected = ImagePrediction.objects.filter(pk__in=made.values("prediction")).update(
         top_prediction=Subquery(word.values("label_after")),
         confidence=Subquery(word.values("confidence")),
         corrected_at=now,
-    ):
+    )
+    if not corrected:
         raise ImagePrediction.DoesNotExist
+    transaction.on_commit(lambda: metrics.CORRECTIONS.labels(source).inc(corrected), robust=True)
     return batch
 
 
@@ -257,6 +266,8 @@ def recover_stale() -> None:
     """The sweep, which every cluster runs: put right what a dead worker or a lost bell left behind."""
     IdempotencyKey.objects.expired().delete()
     returned, failed = ImagePrediction.objects.recover_stale()
+    metrics.CLAIMS_EXPIRED.labels("returned").inc(returned)
+    metrics.CLAIMS_EXPIRED.labels("failed").inc(failed)
     if returned or failed:
         logger.warning("Unfinished claims: %d images return to the queue, %d failed for good", returned, failed)
     queue.ring_for_backlog(settings.WORKERS)  # every machine sweeps

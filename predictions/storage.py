@@ -5,6 +5,7 @@ import logging
 import mimetypes
 import os
 import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,8 +71,13 @@ def is_disk_full(error: BaseException) -> bool:
 
 def disk_trouble(folder: Path) -> str:
     """Return a sentence about what keeps a folder from taking the largest upload, empty if nothing does."""
-    if not os.access(folder, os.W_OK):
-        return f"The folder {folder.name} cannot be written to"
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:  # without a name: whatever happens, nothing stays
+            file.write(b"x")
+    except OSError as error:
+        if not is_disk_full(error):
+            return f"The folder {folder.name} cannot be written to: {error.strerror}"
+        return f"The disk with the folder {folder.name} is full: make room. Uploads are refused until then"
     if shutil.disk_usage(folder).free < settings.MAX_UPLOAD_MB * MEGABYTE:
         return f"The disk with the folder {folder.name} is full: make room. Uploads are refused until then"
     return ""

@@ -13,7 +13,7 @@ from classifier.bundle import BundleError
 from classifier.images import NotAnImage, taken_at
 from classifier.memory import at_most
 from classifier.models import ModelVersion
-from predictions import machines, queue, renditions
+from predictions import logs, machines, metrics, queue, renditions
 from predictions.models import FILE_GONE, Answer, Classification, ImagePrediction
 from predictions.storage import StorageAway
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from classifier.runtime import Classifier
 
 logger = logging.getLogger(__name__)
+
+# The answer, why there never will be one, or neither: it is to be tried again.
+Found = Answer | str | None
 
 # Seconds after which an answered bell is rung anew: a change of model reaches a busy worker, and a stop is not long in
 # coming. Far below django-q2's timeout, which therefore strikes hanging images only.
@@ -118,21 +121,21 @@ def classify(
     SQLite's lock. Raises StorageAway; what was not looked at by then is claimed anew later, and no attempt is counted.
     """
     known = Classification.objects.of_same_bytes(predictions, version)
-    looked_at: list[tuple[ImagePrediction, Answer | str]] = []
+    looked_at: list[tuple[ImagePrediction, Found]] = []
     written = time.monotonic()
     for position, prediction in enumerate(predictions):
         try:
-            found = recall(prediction, known) or look(prediction, classifier)
+            with logs.about(prediction):
+                found = recall(prediction, known) or look(prediction, classifier)
         except StorageAway:
-            record(looked_at, version)
+            write_down(looked_at, version)
             ImagePrediction.objects.put_off(predictions[position:])
             raise
+        looked_at.append((prediction, found))
         if isinstance(found, Answer):
             known[prediction.sha256] = found.labels
-        if found:
-            looked_at.append((prediction, found))
         if prediction is predictions[-1] or time.monotonic() - written > within:
-            record(looked_at, version)
+            write_down(looked_at, version)
             looked_at, written = [], time.monotonic()
 
 
@@ -144,7 +147,7 @@ def recall(prediction: ImagePrediction, known: dict[str, Any]) -> Answer | None:
     return None
 
 
-def look(prediction: ImagePrediction, classifier: "Classifier") -> Answer | str | None:
+def look(prediction: ImagePrediction, classifier: "Classifier") -> Found:
     """Classify one image, and sketch its thumbnail from the same pixels. Return its answer, or why it never has one.
 
     What is not the image's fault, a full memory or a disk that cannot be read, has neither and leaves the claim as it
@@ -168,13 +171,33 @@ def look(prediction: ImagePrediction, classifier: "Classifier") -> Answer | str 
         return None
 
 
-@transaction.atomic
-def record(looked_at: list[tuple[ImagePrediction, Answer | str]], version: ModelVersion) -> None:
-    """Write down what was found of images, where the claim still holds."""
-    answers = [(prediction, found) for prediction, found in looked_at if isinstance(found, Answer)]
-    recorded = ImagePrediction.objects.finish(answers, version)
-    recorded += [prediction for prediction, found in looked_at if isinstance(found, str) and prediction.fail(found)]
-    for prediction, _ in looked_at:
-        if prediction not in recorded:
-            logger.info("Prediction %s: it was deleted, or this attempt came too late", prediction.pk)
-            renditions.discard_orphans(prediction)
+def write_down(looked_at: list[tuple[ImagePrediction, Found]], version: ModelVersion) -> None:
+    """Record what was found of images, all in one transaction, then count and log it."""
+    with transaction.atomic():
+        answers = [(prediction, found) for prediction, found in looked_at if isinstance(found, Answer)]
+        recorded = ImagePrediction.objects.finish(answers, version)
+        recorded += [prediction for prediction, found in looked_at if isinstance(found, str) and prediction.fail(found)]
+    for prediction, found in looked_at:
+        with logs.about(prediction):
+            report(prediction, found, version, is_recorded=prediction in recorded)
+
+
+def report(prediction: ImagePrediction, found: Found, version: ModelVersion, *, is_recorded: bool) -> None:
+    """Count and log what became of an image, now that it is certain."""
+    if found is None:
+        outcome = "error"
+    elif not is_recorded:
+        outcome = "late"
+        logger.info("Prediction %s: it was deleted, or this attempt came too late", prediction.pk)
+        renditions.discard_orphans(prediction)
+    elif isinstance(found, str):
+        outcome = "failed"
+        logger.info("Failed: %s", found)
+    else:
+        outcome = "done"
+        if prediction.queued_at:
+            metrics.END_TO_END.observe(max((timezone.now() - prediction.queued_at).total_seconds(), 0))
+        if found.milliseconds is not None:
+            metrics.INFERENCE.labels(version.name).observe(found.milliseconds / 1000)
+        logger.info("Classified by %s", version)
+    metrics.RESULTS.labels(outcome, version.name).inc()

@@ -23,8 +23,18 @@ MAX_SIDE = 65_535  # pixels, JPEG's own limit; what is longer is a line and not 
 MAX_SCANS = 200  # encoders make up to 14; embedded previews add some
 
 
-class UploadRejected(ValueError):
-    """A file that we do not accept. The message is a sentence for the person who sent it."""
+class Refusal(Exception):
+    """An upload is not accepted. The message is a sentence for its sender, the reason a word of predictions.metrics."""
+
+    reason: str
+
+
+class UploadRejected(Refusal):
+    """A file that we do not accept."""
+
+    def __init__(self, message: str, reason: str = "not_an_image") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -99,9 +109,10 @@ def inspect(file: UploadedFile[Any]) -> AcceptedImage:
     """
     size = file.size or 0
     if size == 0:
-        raise UploadRejected("The file is empty")
+        raise UploadRejected("The file is empty", "empty")
     if size > largest():
-        raise UploadRejected(f"The file has {size / MEGABYTE:.1f} MB; at most {settings.MAX_UPLOAD_MB} MB are accepted")
+        sentence = f"The file has {size / MEGABYTE:.1f} MB; at most {settings.MAX_UPLOAD_MB} MB are accepted"
+        raise UploadRejected(sentence, "too_large")
     try:
         image = open_image(cast("IO[bytes]", file))
         width, height = upright_size(image)
@@ -110,7 +121,8 @@ def inspect(file: UploadedFile[Any]) -> AcceptedImage:
         raise UploadRejected(str(error)) from error
     extension = EXTENSIONS[str(image.format)]
     if extension == "jpg" and count_scans(file.chunks()) > MAX_SCANS:
-        raise UploadRejected(f"The JPEG has more than {MAX_SCANS} scans: decoding it would take too long")
+        sentence = f"The JPEG has more than {MAX_SCANS} scans: decoding it would take too long"
+        raise UploadRejected(sentence, "too_costly")
     filename = printable(file.name or "")[:NAME_LENGTH] or "unnamed"
     return AcceptedImage(filename, extension, sha256(file), width, height, size)
 
@@ -125,14 +137,16 @@ def _check_pixels(image: Image.Image, size: int) -> None:
     pixels = image.width * image.height
     found = f"The image has {image.width} x {image.height} pixels"
     if pixels > settings.MAX_UPLOAD_MEGAPIXELS * 1_000_000:
-        raise UploadRejected(f"{found}; at most {settings.MAX_UPLOAD_MEGAPIXELS} megapixels are accepted")
+        sentence = f"{found}; at most {settings.MAX_UPLOAD_MEGAPIXELS} megapixels are accepted"
+        raise UploadRejected(sentence, "too_many_pixels")
     if max(image.size) > MAX_SIDE:
-        raise UploadRejected(f"{found}; at most {MAX_SIDE} on a side are accepted")
+        raise UploadRejected(f"{found}; at most {MAX_SIDE} on a side are accepted", "too_many_pixels")
     needed = decoded_bytes(image) + size
     if needed > settings.MAX_DECODED_MB * MEGABYTE:
         raise UploadRejected(
             f"{found}. Decoding a {image.format} of this kind takes {needed / MEGABYTE:.0f} MB; "
-            f"at most {settings.MAX_DECODED_MB} MB are granted. Send it smaller, or as a JPEG"
+            f"at most {settings.MAX_DECODED_MB} MB are granted. Send it smaller, or as a JPEG",
+            "too_costly",
         )
 
 
@@ -144,11 +158,11 @@ def without_metadata(file: UploadedFile[Any], accepted: AcceptedImage) -> tuple[
     try:
         stripped = metadata.strip(content, str(image.format), orientation(image))
     except metadata.CannotStrip as error:
-        raise UploadRejected(str(error)) from error
+        raise UploadRejected(str(error), "metadata") from error
     kept = UploadedFile(BytesIO(stripped), file.name, file.content_type, len(stripped))
     facts = inspect(kept)
     if (facts.width, facts.height, facts.extension) != (accepted.width, accepted.height, accepted.extension):
-        raise UploadRejected("The file is damaged, so that its private metadata cannot be taken out")
+        raise UploadRejected("The file is damaged, so that its private metadata cannot be taken out", "metadata")
     return kept, facts
 
 

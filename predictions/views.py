@@ -16,12 +16,12 @@ from predictions import charts, idempotency, renditions, services
 from predictions.access import ACTIONS, ADD, may
 from predictions.admission import RETRY_SECONDS
 from predictions.dashboard import figures
-from predictions.exceptions import REFUSALS, STATUS
+from predictions.exceptions import STATUS
 from predictions.filters import PredictionFilter
 from predictions.forms import BulkForm
 from predictions.models import LABEL_LENGTH, Correction, ImagePrediction
 from predictions.readiness import problems
-from predictions.uploads import printable
+from predictions.uploads import Refusal, printable
 
 PAGE_SIZE = 60
 SUGGESTIONS = 20
@@ -58,7 +58,7 @@ def _submit_all(request: HttpRequest) -> tuple[list[ImagePrediction], list[dict[
     for position, file in enumerate(request.FILES.getlist("file")):
         try:
             accepted.append(idempotency.submit(request, file, position)[0])
-        except REFUSALS as error:
+        except Refusal as error:
             refused.append({"name": file.name, "reason": str(error), "status": STATUS[type(error)]})
     return accepted, refused
 

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from predictions.models import ImagePrediction
 
 os.environ["TESTING"] = "1"
-for name in ("ENVIRONMENT", "DEBUG", "CACHE_URL", "LIMITS_URL", "BROKER_URL", "MEDIA"):
+for name in (
+    "ENVIRONMENT",
+    "DEBUG",
+    "CACHE_URL",
+    "LIMITS_URL",
+    "BROKER_URL",
+    "MEDIA",
+    "LOG_FORMAT",
+    "METRICS_TOKEN",
+    "METRICS_PORT",
+    "PROMETHEUS_MULTIPROC_DIR",
+):
     os.environ.pop(name, None)
 # The xdist processes inherit the folder of the first; whoever made it removes it.
 if "PYTEST_XDIST_WORKER" not in os.environ:

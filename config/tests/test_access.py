@@ -17,9 +17,11 @@ pytestmark = pytest.mark.django_db
 METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 ROLES = ["anonymous", "without a role", "viewers", "labelers", "managers"]
 # By name and method: from which role on, in the order of ROLES. What an address does not do is left out: 405.
+NOBODY = "nobody"  # who has a role may not; METRICS_TOKEN, which has none, does: test_metrics.py
 FREE, READ = {"GET": "anonymous"}, {"GET": "viewers"}
 EXPECTED: dict[str, dict[str, str]] = {
     **dict.fromkeys(["ping", "livez", "readyz", "favicon"], FREE),
+    "metrics": {"GET": NOBODY},
     "login": {"GET": "anonymous", "POST": "anonymous"},
     "logout": {"POST": "anonymous"},
     "password_reset": {"GET": "anonymous", "POST": "anonymous"},
@@ -108,7 +110,7 @@ def test_every_address_for_every_role(
                 assert client.generic(method, url).status_code in {302, 401, 403, 405}, (method, url)
             continue
         is_open = setting == "open" and name not in PERSONAL
-        expected = is_open or ROLES.index(role) >= ROLES.index(least)
+        expected = is_open or (least != NOBODY and ROLES.index(role) >= ROLES.index(least))
         assert allowed(client, method, url) == expected, (method, url)
 
 

@@ -1,6 +1,8 @@
 """/ping as the tutorial's; /livez and /readyz for load balancers and people."""
 
+import tempfile
 from datetime import timedelta
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,11 @@ from django.core.cache import cache
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.test import Client
+from django.utils import timezone
 
 from classifier.models import ModelVersion
 from config.tests.environment import LiveCluster
+from predictions.models import ImagePrediction
 
 
 def test_ping_answers_as_the_tutorial(client: Client) -> None:
@@ -65,12 +69,12 @@ def test_readyz_sees_workers_while_they_report(client: Client, model: ModelVersi
     report = live_cluster()
     response = client.get("/readyz")
     assert response.status_code == 200, response.json()
-    call_command("check_worker", "--local")
+    call_command("check_worker")
     report.host = "elsewhere"
     report.save()
-    call_command("check_worker")
+    call_command("check_worker", "--anywhere")
     with pytest.raises(CommandError, match="No worker"):
-        call_command("check_worker", "--local")
+        call_command("check_worker")
     # The clock is set back: the cache would keep this report for an hour.
     report.timestamp += timedelta(hours=1)
     report.save()
@@ -98,3 +102,40 @@ def test_readyz_says_that_the_disk_is_full(client: Client, settings: Any) -> Non
 def test_readyz_says_that_the_storage_is_missing(client: Client, settings: Any, tmp_path: Path) -> None:
     settings.MEDIA_ROOT = settings.DATA_DIR = tmp_path / "gone"
     assert "cannot be written" in client.get("/readyz").json()["checks"]["storage"]
+
+
+@pytest.mark.django_db
+def test_readyz_says_that_no_byte_can_be_written_though_there_is_room(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inodes may be used up, or a quota, of which the disk's free space says nothing."""
+
+    def full(**_: Any) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    assert "full: make room" in client.get("/readyz").json()["checks"]["storage"]
+
+
+@pytest.mark.django_db
+def test_the_storage_is_tried_and_nothing_stays(client: Client, settings: Any) -> None:
+    assert client.get("/readyz").json()["checks"]["storage"] == "ok"
+    assert list(settings.MEDIA_ROOT.iterdir()) == []
+
+
+@pytest.mark.django_db
+def test_readyz_says_how_long_the_queue_is_in_time(client: Client, submit: Any, settings: Any) -> None:
+    def queue() -> str:
+        return str(client.get("/readyz").json()["checks"]["queue"])
+
+    submit()
+    assert queue() == "ok"
+    ImagePrediction.objects.update(queued_at=timezone.now() - timedelta(seconds=700))
+    assert queue().startswith("The first in the queue has waited for 70")
+    settings.QUEUE_AGE_SECONDS = 0
+    assert queue() == "ok"
+    settings.QUEUE_AGE_SECONDS = 600
+    # Somebody has old images classified again: those have not waited since they were uploaded.
+    ImagePrediction.objects.update(status="done")
+    ImagePrediction.objects.all().requeue()
+    assert queue() == "ok"

@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from predictions import dashboard, services
-from predictions.dashboard import Queue, Ranking
+from predictions.dashboard import Ranking
 from predictions.models import Correction, ImagePrediction, Status
 
 pytestmark = pytest.mark.django_db
@@ -47,7 +47,7 @@ def pictures(html: str) -> dict[str, ET.Element]:
 def test_an_empty_database_has_a_dashboard(client: Client) -> None:
     html = page(client)
     assert html.count("None in 30 days.") == 4  # said by the page and by each picture
-    assert "No new photo waits." in html
+    assert "No photo waits." in html
     assert "None yet." in html
     assert set(pictures(html)) == set(PICTURES) - {"labels", "mistakes"}
 
@@ -77,25 +77,30 @@ def test_days_are_those_of_the_time_zone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_queue_and_its_oldest() -> None:
     now = timezone.now()
-    image(created_at=now - timedelta(minutes=5))
+    image(queued_at=now - timedelta(minutes=5))
     image()
-    image(status=Status.PROCESSING, created_at=now - timedelta(hours=3), lease_expires_at=now)
+    image(queued_at=None)  # written by an older version
+    image(status=Status.PROCESSING, queued_at=now - timedelta(hours=3), lease_expires_at=now)
     done()
-    image(status=Status.FAILED, created_at=now - timedelta(hours=4))
+    image(status=Status.FAILED, queued_at=now - timedelta(hours=4))
     queue = dashboard.figures().queue
-    assert (queue.waiting, queue.processing) == (2, 1)
+    assert (queue.waiting, queue.processing) == (3, 1)
     assert queue.oldest
     assert timedelta(minutes=5) <= queue.oldest < timedelta(minutes=6)
 
 
 def test_an_old_image_that_is_classified_again_has_not_waited_since_its_upload() -> None:
-    done(created_at=timezone.now() - timedelta(days=300))
+    month = timezone.now() - timedelta(days=30)
+    done(created_at=month, queued_at=month)
     ImagePrediction.objects.all().requeue()
-    assert dashboard.figures().queue == Queue(waiting=1, processing=0, oldest=None)
+    queue = dashboard.figures().queue
+    assert queue.waiting == 1
+    assert queue.oldest
+    assert queue.oldest < timedelta(minutes=1)
 
 
 def test_a_clock_ahead_makes_no_negative_age() -> None:
-    image(created_at=timezone.now() + timedelta(minutes=1))
+    image(queued_at=timezone.now() + timedelta(minutes=1))
     assert dashboard.figures().queue.oldest == timedelta()
 
 

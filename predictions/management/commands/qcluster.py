@@ -1,12 +1,15 @@
 """manage.py qcluster"""
 
 import multiprocessing
+import os
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError
 from django_q.management.commands import qcluster
 
 from predictions import cluster
+from predictions.scraping import DIRECTORY, serve
 
 
 class Command(qcluster.Command):  # type: ignore[misc]  # django-q2 has no types
@@ -14,7 +17,11 @@ class Command(qcluster.Command):  # type: ignore[misc]  # django-q2 has no types
 
     def handle(self, *args: Any, **options: Any) -> None:
         cluster.harden()
+        if settings.METRICS_PORT and DIRECTORY not in os.environ:
+            raise CommandError(f"METRICS_PORT needs {DIRECTORY}: a folder, best in memory, that is empty at the start.")
         super().handle(*args, **options)
+        if settings.METRICS_PORT:  # after the fork: this process starts no other any more
+            serve(settings.HOST, settings.METRICS_PORT)
         for sentinel in multiprocessing.active_children():
             cluster.keep_sweeping(sentinel)
             if sentinel.exitcode:

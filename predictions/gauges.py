@@ -1,0 +1,46 @@
+"""What the database, the disk and the cache know, asked for when Prometheus asks: two queries and those of /readyz."""
+
+import shutil
+from collections.abc import Iterable
+
+from django.conf import settings
+from django.db import DatabaseError
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from predictions.models import ImagePrediction
+from predictions.queue import live_workers
+from predictions.readiness import CHECKS
+
+
+class State(Collector):
+    """How the service is now. While the database is away, what only that knows is left out."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the gauges."""
+        ready = GaugeMetricFamily("classification_ready", "Whether a check of /readyz says ok.", labels=["check"])
+        for name, check in CHECKS.items():
+            ready.add_metric([name], check() == "ok")
+        yield ready
+        yield GaugeMetricFamily("classification_workers", "Worker processes that report.", live_workers())
+        yield GaugeMetricFamily("classification_queue_limit", "QUEUE_LIMIT; 0: none.", settings.QUEUE_LIMIT)
+        if settings.MEDIA_ROOT.exists():
+            free = shutil.disk_usage(settings.MEDIA_ROOT).free
+            yield GaugeMetricFamily("classification_storage_free_bytes", "Room on the disk with the images.", free)
+        try:
+            yield from _rows()
+        except DatabaseError:
+            return
+
+
+def _rows() -> list[Metric]:
+    images = GaugeMetricFamily("classification_images", "Images without labels, by status.", labels=["status"])
+    for status, count in ImagePrediction.objects.count_without_labels().items():
+        images.add_metric([status], count)
+    longest = ImagePrediction.objects.longest_wait()
+    oldest = GaugeMetricFamily(
+        "classification_queue_oldest_seconds",
+        "For how long the image waits that joined the queue first; 0 if none waits.",
+        longest.total_seconds() if longest else 0,
+    )
+    return [images, oldest]
