@@ -42,6 +42,7 @@ from predictions.serializers import (
     UploadResultSerializer,
     UploadSerializer,
 )
+from predictions.storage import StorageAway
 from predictions.uploads import Refusal
 
 DENIED = {
@@ -231,7 +232,7 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
         """Accept one file of several; return its own answer, and whether its image was there before."""
         try:
             prediction, replayed = idempotency.submit(self.request, file, position)
-        except Refusal as error:
+        except (Refusal, StorageAway) as error:
             return {"filename": file.name, "status": STATUS[type(error)], "detail": str(error)}, False
         shown = PredictionSerializer(prediction).data
         return {"filename": prediction.filename, "status": status.HTTP_201_CREATED, "prediction": shown}, replayed

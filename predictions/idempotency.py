@@ -9,6 +9,7 @@ from rest_framework.request import Request
 
 from predictions import metrics, services
 from predictions.models import KEY_LENGTH, ImagePrediction
+from predictions.storage import StorageAway
 from predictions.uploads import Refusal, UploadRejected
 
 # The draft has a quoted string; most clients send the bare one.
@@ -22,7 +23,7 @@ def submit(request: HttpRequest | Request, file: UploadedFile[Any], position: in
     """
     try:
         prediction, replayed = _submit(request, file, position)
-    except Refusal as error:
+    except (Refusal, StorageAway) as error:
         metrics.UPLOADS_REFUSED.labels(error.reason).inc()
         raise
     if not replayed:

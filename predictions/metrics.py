@@ -20,6 +20,7 @@ REASONS = (
     "queue_full",
     "storage_full",
     "quota_exceeded",
+    "storage_away",
 )
 SOURCES = ("page", "admin", "api", "command")
 

@@ -29,6 +29,8 @@ mimetypes.add_type("image/webp", ".webp")
 class StorageAway(OSError):
     """The storage does not answer, or refuses. It is no file's fault; the message is for whoever wanted one."""
 
+    reason = "storage_away"  # for predictions.metrics
+
     def __init__(self) -> None:
         super().__init__("The storage for photos is not available, try again in a moment")
 

@@ -21,6 +21,7 @@ from predictions.filters import PredictionFilter
 from predictions.forms import BulkForm
 from predictions.models import LABEL_LENGTH, Correction, ImagePrediction
 from predictions.readiness import problems
+from predictions.storage import StorageAway
 from predictions.uploads import Refusal, printable
 
 PAGE_SIZE = 60
@@ -58,7 +59,7 @@ def _submit_all(request: HttpRequest) -> tuple[list[ImagePrediction], list[dict[
     for position, file in enumerate(request.FILES.getlist("file")):
         try:
             accepted.append(idempotency.submit(request, file, position)[0])
-        except Refusal as error:
+        except (Refusal, StorageAway) as error:
             refused.append({"name": file.name, "reason": str(error), "status": STATUS[type(error)]})
     return accepted, refused
 
