@@ -3,6 +3,8 @@
 # If they do not become healthy, those from before run again, and it exits 1. --rollback goes back one release.
 set -euo pipefail
 cd "$(dirname "$0")"
+# .env may add files to it; without any word, compose would take compose.yaml, which is for development.
+grep --quiet '^COMPOSE_FILE=' .env || export COMPOSE_FILE=compose.prod.yaml
 
 run() {
     docker compose --env-file .env --env-file "$1" pull --quiet web worker migrate &&

@@ -118,7 +118,7 @@ def test_docker_reads_the_compose_files(name: str) -> None:
 # In Docker's place: notes what it is asked, and fails to start whatever has "broken" in its name.
 DOCKER = """#!/bin/sh
 for argument; do case $argument in *.env) images=$argument ;; esac; done
-case "$*" in *" up "*) echo "$(head -n 1 "$images")" >> log; ! grep -q broken "$images" ;; esac
+case "$*" in *" up "*) echo "$(head -n 1 "$images") by $COMPOSE_FILE" >> log; ! grep -q broken "$images" ;; esac
 """
 
 
@@ -129,11 +129,13 @@ def host(tmp_path: Path) -> Any:
     (tmp_path / "docker").write_text(DOCKER)
     (tmp_path / "docker").chmod(0o755)
 
+    (tmp_path / ".env").write_text("SITE=photos.example.org\n")
+
     def release(*arguments: str) -> tuple[int, list[str]]:
         (tmp_path / "log").write_text("")
         path = f"{tmp_path}:{os.environ['PATH']}"
         status = run("bash", tmp_path / "release.sh", *arguments, PATH=path).returncode
-        return status, [line.removeprefix("WEB_IMAGE=") for line in (tmp_path / "log").read_text().splitlines()]
+        return status, re.findall("WEB_IMAGE=(.*) by compose.prod.yaml", (tmp_path / "log").read_text())
 
     return release
 

@@ -45,6 +45,16 @@ def test_an_image_brings_model_and_static_files_of_its_own(tmp_path: Path) -> No
     assert setting("STATIC_ROOT", **given) == given["STATIC_ROOT"]
 
 
+def test_pictures_are_sent_as_pictures_where_the_system_knows_no_types() -> None:
+    code = (
+        "import mimetypes; mimetypes.knownfiles = [];"
+        "import django; django.setup();"
+        "from classifier.images import EXTENSIONS;"
+        "print({mimetypes.guess_type('a.' + name)[0].split('/')[0] for name in EXTENSIONS.values()})"
+    )
+    assert python("-c", code, DJANGO_SETTINGS_MODULE="config.settings").stdout.strip() == "{'image'}"
+
+
 @pytest.mark.django_db
 def test_waiting_for_a_database_that_answers_takes_no_time() -> None:
     call_command("wait_for_database", "--seconds", "0")
