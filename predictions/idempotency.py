@@ -1,5 +1,6 @@
 """Uploads that a client may repeat after a lost answer (draft-ietf-httpapi-idempotency-key-header-06)."""
 
+import logging
 import re
 from typing import Any
 
@@ -7,10 +8,12 @@ from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest
 from rest_framework.request import Request
 
-from predictions import metrics, services
+from predictions import logs, metrics, services
 from predictions.models import KEY_LENGTH, ImagePrediction
 from predictions.storage import StorageAway
 from predictions.uploads import Refusal, UploadRejected
+
+logger = logging.getLogger(__name__)
 
 # The draft has a quoted string; most clients send the bare one.
 KEY = re.compile(rf'"([ !#-\[\]-~]{{1,{KEY_LENGTH}}})"|([!#-~]{{1,{KEY_LENGTH}}})')
@@ -28,6 +31,8 @@ def submit(request: HttpRequest | Request, file: UploadedFile[Any], position: in
         raise
     if not replayed:
         metrics.UPLOADS_ACCEPTED.inc()
+        with logs.about(prediction):
+            logger.info("Accepted: %d bytes", prediction.size)
     return prediction, replayed
 
 

@@ -117,8 +117,6 @@ def _store(
         if is_disk_full(error):
             raise StorageFull(NO_ROOM) from error
         raise
-    with logs.about(prediction):
-        logger.info("Accepted: %s of %d bytes", accepted.extension, prediction.size)
     queue.ring_for(prediction)
     return prediction
 

@@ -20,7 +20,7 @@ from classifier.bundle import Bundle
 from classifier.models import ModelVersion
 from config.accesslog import Logger
 from config.tests.environment import image_bytes
-from config.tests.service import Service
+from config.tests.service import Commands, Service
 from predictions import logs, tasks
 from predictions.models import ImagePrediction
 
@@ -74,7 +74,7 @@ def test_an_image_is_followed_from_the_request_to_its_labels(
     of_it = [line for line in lines(written) if line.get("request_id") == "cat-1"]
     assert {line["prediction_id"] for line in of_it} == {pk}
     assert [line["message"].split()[0] for line in of_it] == ["Accepted:", "Classified"]
-    assert {line["logger"] for line in of_it} == {"predictions.services", "predictions.tasks"}
+    assert {line["logger"] for line in of_it} == {"predictions.idempotency", "predictions.tasks"}
     assert len({line["request_id"] for line in lines(written) if line.get("prediction_id") == other}) == 1
 
 
@@ -173,9 +173,18 @@ def test_all_processes_write_json(tmp_path: Path, small_bundle: Bundle) -> None:
     found = [json.loads(line) for line in written if not line.startswith("INFO: Created TensorFlow Lite")]
     assert answer.headers["X-Request-ID"] == "from-outside"
     of_it = [line for line in found if line.get("request_id") == "from-outside"]
-    assert {line["logger"] for line in of_it} == {"gunicorn.access", "predictions.services", "predictions.tasks"}
+    assert {line["logger"] for line in of_it} == {"gunicorn.access", "predictions.idempotency", "predictions.tasks"}
     assert {line["prediction_id"] for line in of_it if "prediction_id" in line} == {pk}
     [access] = [line for line in of_it if line["logger"] == "gunicorn.access"]
     assert (access["method"], access["path"], access["status"]) == ("POST", "/predictions/", 201)
     assert 0 < access["seconds"] < 30
     assert "hidden" not in service.log()
+
+
+def test_commands_write_no_line_for_each_image(tmp_path: Path, small_bundle: Bundle) -> None:
+    (tmp_path / "cat.jpg").write_bytes(image_bytes())
+    with Commands(tmp_path, small_bundle) as commands:
+        imported = commands.manage("import_images", str(tmp_path / "cat.jpg"))
+        classified = commands.manage("reclassify", "--status", "pending")
+        assert commands.query("SELECT status FROM predictions_imageprediction") == [("done",)]
+    assert "INFO predictions" not in imported.stderr + classified.stderr

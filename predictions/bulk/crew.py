@@ -6,6 +6,7 @@ spawned process imports this module before it can set Django up.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 from collections.abc import Callable
@@ -69,6 +70,8 @@ def _work(stop: Event) -> None:
 
     from predictions.tasks import drain
 
+    # A line for each image is for the log of a service, not for somebody's terminal.
+    logging.getLogger("predictions.tasks").setLevel(logging.WARNING)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first says stop
     parent = multiprocessing.parent_process()
 
