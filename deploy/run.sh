@@ -13,7 +13,12 @@ export MALLOC_MMAP_THRESHOLD_=1000000 MALLOC_ARENA_MAX=2
 # What web and workers count for /metrics is counted together, in memory, and from nothing at each start.
 memory=/dev/shm
 [ -w "$memory" ] || memory=${TMPDIR:-/tmp}
-PROMETHEUS_MULTIPROC_DIR=$(mktemp -d "$memory/metrics-XXXXXX") || exit 1
+# Who was killed could not take its folder away.
+for old in "$memory"/metrics-[0-9]*-*; do
+    owner=${old##*/metrics-}
+    [ -O "$old" ] && ! kill -0 "${owner%%-*}" 2>/dev/null && rm -rf "$old"
+done
+PROMETHEUS_MULTIPROC_DIR=$(mktemp -d "$memory/metrics-$$-XXXXXX") || exit 1
 export PROMETHEUS_MULTIPROC_DIR
 trap 'rm -rf "$PROMETHEUS_MULTIPROC_DIR"' EXIT
 

@@ -287,7 +287,10 @@ def test_one_address_speaks_for_all_processes_even_for_the_dead(tmp_path: Path, 
             Path(entry.partition("=")[2]) for entry in variables if entry.startswith("PROMETHEUS_MULTIPROC_DIR=")
         ]
         assert list(folder.glob("counter_*.db"))
-    assert not folder.exists()
+        service.kill()
+        assert folder.exists()
+        service.start()
+        assert not folder.exists()
 
 
 def test_workers_on_their_own_have_a_port(tmp_path: Path, small_bundle: Bundle) -> None:

@@ -65,6 +65,9 @@ def test_limits_that_hold_are_none(settings: Any, fine: dict[str, Any]) -> None:
 
 def test_the_check_knows_how_many_web_processes_there_are(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     monkeypatch.delenv("WEB_WORKERS", raising=False)
+    monkeypatch.setenv(
+        "PROMETHEUS_MULTIPROC_DIR", "set"
+    )  # or it would make one, for this process and all that it starts
     assert runpy.run_path(str(ROOT / "deploy" / "gunicorn.conf.py"))["workers"] == settings.WEB_WORKERS
 
 
