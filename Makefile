@@ -27,9 +27,6 @@ $(BIN)/python:
 .venv/.browser: requirements/browser.txt | $(BIN)/python
 	$(PIP) -r requirements/browser.txt
 	touch .venv/.base .venv/.model .venv/.dev $@
-.venv/.deploy: requirements/deploy.txt | $(BIN)/python
-	$(PIP) -r requirements/deploy.txt
-	touch .venv/.base .venv/.model .venv/.dev $@
 .venv/.audit: requirements/audit.txt .venv/.base
 	$(PIP) -r requirements/audit.txt
 	touch $@

@@ -35,6 +35,8 @@ if docker compose version >/dev/null 2>&1; then
 else
     echo "skipped  compose files, as Docker reads them: there is no docker compose"
 fi
+check "alert rules" promtool check rules deploy/prometheus/rules.yml
+check "alert rules, by their tests" promtool test rules deploy/prometheus/rules_test.yml
 export SITE=photos.example.org
 check "Caddyfile" caddy validate --config deploy/Caddyfile --adapter caddyfile
 if [ -n "${IMAGES:-}" ]; then

@@ -6,7 +6,7 @@ is not counted but asked for when Prometheus does: predictions/gauges.py.
 
 from prometheus_client import Counter, Histogram
 
-# Why an upload is refused: the `reason` of each predictions.uploads.Refusal.
+# Why an upload is refused: the `reason` of each predictions.uploads.Refusal, and of predictions.storage.StorageAway.
 REASONS = (
     "empty",
     "too_large",

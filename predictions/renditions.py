@@ -36,7 +36,7 @@ SKETCHES = 300
 PATIENCE = timedelta(minutes=1)
 
 # Images that this process set about, but whose storage had no room, or was away. The database may be on the same disk.
-_owed: set[int] = set()
+_owed: dict[int, ImagePrediction] = {}
 
 
 def name_of(prediction: ImagePrediction, kind: str) -> str:
@@ -122,7 +122,7 @@ def _make_marked(prediction: ImagePrediction, image: Image.Image | None = None) 
     discard_orphans(prediction)
     if is_made:
         return True
-    _owed.add(prediction.pk)
+    _owed[prediction.pk] = prediction
     return False
 
 
@@ -134,7 +134,7 @@ def make(prediction: ImagePrediction, image: Image.Image | None = None) -> bool:
     try:
         _write(prediction, image or read(prediction))
     except StorageAway:
-        _owed.add(prediction.pk)
+        _owed[prediction.pk] = prediction
         raise
     except (NotAnImage, FileNotFoundError, MemoryError) as error:
         logger.warning("Prediction %s: no thumbnail: %s", prediction.pk, error)
@@ -158,6 +158,8 @@ def _unmark() -> bool:
         if not is_disk_full(error):
             raise
         return False
+    for prediction in _owed.values():
+        plan(prediction)
     _owed.clear()
     return True
 

@@ -25,6 +25,7 @@ from config.tests.environment import ROOT, image_bytes
 from config.tests.service import Service, photo_variants, wait_until
 from predictions import metrics, renditions, services, tasks
 from predictions.models import Correction, ImagePrediction, Status
+from predictions.storage import StorageAway
 from predictions.uploads import Refusal
 
 Samples = dict[tuple[str, ...], float]
@@ -172,7 +173,7 @@ def test_every_reason_to_refuse_is_known() -> None:
         for further in kind.__subclasses__():
             yield from kinds(further)
 
-    own = {vars(kind)["reason"] for kind in kinds(Refusal) if "reason" in vars(kind)}
+    own = {vars(kind)["reason"] for kind in [*kinds(Refusal), StorageAway] if "reason" in vars(kind)}
     source = (ROOT / "predictions/uploads.py").read_text() + (ROOT / "predictions/idempotency.py").read_text()
     assert own | {"not_an_image"} <= set(metrics.REASONS)
     assert all(f'"{reason}"' in source for reason in set(metrics.REASONS) - own)

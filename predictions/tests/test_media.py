@@ -171,7 +171,9 @@ def test_one_decoding_serves_labels_and_thumbnails_of_a_whole_burst(
 
     monkeypatch.setattr(renditions, "read", counting)
     monkeypatch.setattr(renditions, "SKETCHES", 5)
-    predictions = [submit("a.bmp", image_bytes("BMP")) for _ in range(5)] + [submit() for _ in range(15)]
+    files = [("a.bmp", image_bytes("BMP"))] * 5 + [("a.jpg", image_bytes())] * 15
+    # Bytes that were seen before would not be looked at.
+    predictions = [submit(name, content + b"%d" % number) for number, (name, content) in enumerate(files)]
     tasks.classify_pending()
     assert opened == predictions
     for prediction in predictions:
