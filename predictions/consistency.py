@@ -18,8 +18,8 @@ from django.core.files.storage import Storage
 from django.utils import timezone
 
 from predictions import renditions, services
-from predictions.models import ImagePrediction
-from predictions.storage import photos
+from predictions.models import FILE_GONE, ImagePrediction, Status
+from predictions.storage import PhotoStorage, photos
 
 BATCH = 1000
 GRACE = timedelta(hours=1)
@@ -34,6 +34,7 @@ class Kind(StrEnum):
     UNFINISHED_UPLOAD = "rest of an interrupted upload"
     ROW_WITHOUT_FILE = "row without a file"
     FILE_IS_BACK = "row whose file is back"
+    NO_THUMBNAIL = "row without its thumbnail"
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,13 @@ class Finding:
 def check(grace: timedelta, progress: Progress) -> Iterator[Finding]:
     """Find every disagreement. `progress` is told how many further files and rows were looked at.
 
-    Files younger than `grace` are passed over: an upload has its file before its row.
+    Files younger than `grace` are passed over: an upload has its file before its row, a thumbnail its row before it.
     """
     storage = photos()
     yield from _unfinished_uploads(grace)
     yield from _files_without_row(storage, grace, progress)
     yield from _rows(storage, progress)
+    yield from _thumbnails(storage, grace, progress)
 
 
 def _unfinished_uploads(grace: timedelta) -> Iterator[Finding]:
@@ -94,6 +96,23 @@ def _rows(storage: Storage, progress: Progress) -> Iterator[Finding]:
             is_there = storage.exists(name)
             if is_there == said_gone and (said_gone or ImagePrediction.objects.filter(pk=row.pk).exists()):
                 yield _row_finding(row, is_there)
+        last = rows[-1].pk
+        progress(len(rows))
+
+
+def _thumbnails(storage: PhotoStorage, grace: timedelta, progress: Progress) -> Iterator[Finding]:
+    """Find the rows whose thumbnail was made, and is not there or empty: what a power cut leaves, or a lost disk.
+
+    Pages show the original in its place. The workers make it anew, once no image waits.
+    """
+    oldest, last, listed = timezone.now() - grace, 0, _Listed(storage)
+    made = ImagePrediction.objects.filter(status=Status.DONE, rendered_at__lt=oldest).exclude(error__endswith=FILE_GONE)
+    while rows := list(made.only("image_path", "rendered_at").order_by("pk").filter(pk__gt=last)[:BATCH]):
+        for row in rows:
+            name = renditions.name_of(row, renditions.THUMBNAIL)
+            if not listed.has(name) or storage.is_empty(name):
+                unchanged = ImagePrediction.objects.filter(pk=row.pk, rendered_at=row.rendered_at)
+                yield Finding(Kind.NO_THUMBNAIL, name, partial(unchanged.update, rendered_at=None), row.pk)
         last = rows[-1].pk
         progress(len(rows))
 

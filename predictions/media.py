@@ -30,7 +30,7 @@ def view(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Send a picture that browsers can show: the original, or the rendition of it."""
     prediction = get_object_or_404(ImagePrediction, pk=pk)
     name = renditions.shown(prediction)
-    if name != prediction.image_path.name and not photos().exists(name):
+    if name != prediction.image_path.name and not _is_there(name):
         return _not_yet(f"{settings.STATIC_URL}icon.svg")
     return _send(request, prediction, name)
 
@@ -40,9 +40,13 @@ def thumbnail(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Send the thumbnail; while it does not exist yet, what stands in for it."""
     prediction = get_object_or_404(ImagePrediction, pk=pk)
     name = renditions.name_of(prediction, renditions.THUMBNAIL)
-    if photos().exists(name):
+    if _is_there(name):
         return _send(request, prediction, name)
     return _not_yet(reverse("view", args=[pk]))
+
+
+def _is_there(rendition: str) -> bool:
+    return photos().exists(rendition) and not photos().is_empty(rendition)
 
 
 def _not_yet(stand_in: str) -> HttpResponseBase:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.test import Client
-from pytest_django.fixtures import DjangoAssertNumQueries
+from django.utils import timezone
+from django_q.models import OrmQ
+from pytest_django.fixtures import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
 from classifier.models import ModelVersion
 from predictions import consistency, renditions, tasks
@@ -137,6 +140,32 @@ def test_a_waiting_image_without_its_file_fails_and_is_classified_once_the_file_
     assert (prediction.status, prediction.error) == (Status.DONE, "")
 
 
+@pytest.mark.parametrize("lose", [Path.unlink, partial(Path.write_bytes, data=b"")], ids=["missing", "empty"])
+def test_a_thumbnail_lost_in_a_power_cut_is_made_again(
+    submit: Submit,
+    model: ModelVersion,
+    client: Client,
+    lose: Callable[[Path], object],
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    prediction = submit()
+    tasks.classify_pending()
+    thumbnail = Path(default_storage.path(renditions.name_of(prediction, renditions.THUMBNAIL)))
+    lose(thumbnail)
+    assert client.get(f"/gallery/{prediction.pk}/thumbnail").status_code == 302  # to the photo
+    assert found() == (0, {})  # it may be in the making
+    assert found(grace=0) == (1, {Kind.NO_THUMBNAIL: 1})
+    with django_capture_on_commit_callbacks(execute=True):
+        assert found(grace=0, mend=True) == (1, {Kind.NO_THUMBNAIL: 1})
+    assert OrmQ.objects.exists()  # a bell
+    ImagePrediction.objects.update(classified_at=timezone.now() - renditions.PATIENCE)
+    tasks.classify_pending()
+    assert found(grace=0) == (0, {})
+    answer = client.get(f"/gallery/{prediction.pk}/thumbnail")
+    assert answer.status_code == 200
+    assert b"".join(answer).startswith(b"RIFF")
+
+
 def test_an_earlier_reason_of_a_failure_is_kept(submit: Submit) -> None:
     prediction = submit()
     ImagePrediction.objects.update(status=Status.FAILED, error="The image is damaged")
@@ -170,7 +199,7 @@ def test_queries_grow_with_batches_and_not_with_files(
     for _ in range(10):
         submit()
     seen: list[int] = []
-    with django_assert_num_queries(2 + 3):
+    with django_assert_num_queries(2 + 3 + 1):
         assert list(consistency.check(timedelta(0), seen.append)) == []
     assert seen == [5, 5, 5, 5]
 

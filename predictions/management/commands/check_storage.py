@@ -9,21 +9,23 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 from tqdm import tqdm
 
-from predictions import consistency
+from predictions import consistency, queue
 from predictions.consistency import Finding, Kind
 
 
 class Command(BaseCommand):
     help = (
-        "Find files without a row and rows without a file; without --mend, change nothing. Safe beside a running "
-        "service. Exit 0 if storage and database agree, 1 if something was found, mended or not, 2 if it cannot run."
+        "Find files without a row and rows without a file or a thumbnail; without --mend, change nothing. Safe beside "
+        "a running service. Exit 0 if storage and database agree, 1 if something was found, mended or not, 2 if it "
+        "cannot run."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--mend",
             action="store_true",
-            help="delete files without a row; mark rows without a file: waiting ones fail, labels are kept",
+            help="delete files without a row; mark rows without a file: waiting ones fail, labels are kept; have the "
+            "workers make thumbnails that are missing or, after a power cut, empty",
         )
         parser.add_argument(
             "--grace",
@@ -46,6 +48,8 @@ class Command(BaseCommand):
                     self.report(finding, options)
         except (DatabaseError, OSError) as error:
             raise CommandError(f"The check could not be finished: {error}", returncode=2) from error
+        if options["mend"] and counts[Kind.NO_THUMBNAIL]:
+            queue.ring()
         self.summarise(counts, options)
         if counts:
             raise SystemExit(1)
