@@ -58,6 +58,7 @@ class Answer:
     milliseconds: float | None = None  # of decoding and inference; unknown if nobody had to look at the image
     taken_at: datetime | None = None
     is_rendered: bool = False  # whether its thumbnail was made, too
+    embedding: bytes | None = None  # what Embedding keeps
 
 
 def storage_name(prediction: ImagePrediction, name: str) -> str:
@@ -321,13 +322,16 @@ class ClassificationQuerySet(models.QuerySet["Classification"]):
 
     def record(self, answers: Iterable[tuple[ImagePrediction, Answer]], version: ModelVersion, now: datetime) -> None:
         """Keep a version's answers, in place of its earlier ones for these images."""
-        columns = ["labels", "milliseconds", "created_at"]
-        self.bulk_create(
+        columns = ["labels", "label", "confidence", "milliseconds", "created_at"]
+        answers = list(answers)
+        kept = self.bulk_create(
             [
                 Classification(
                     prediction=prediction,
                     model_version=version,
                     labels=answer.labels,
+                    label=answer.labels[0]["label"],
+                    confidence=answer.labels[0]["confidence"],
                     milliseconds=answer.milliseconds,
                     created_at=now,
                 )
@@ -336,6 +340,14 @@ class ClassificationQuerySet(models.QuerySet["Classification"]):
             update_conflicts=True,
             unique_fields=["prediction", "model_version"],
             update_fields=columns,
+        )
+        vectors = [
+            Embedding(classification=classification, vector=answer.embedding)
+            for classification, (_, answer) in zip(kept, answers, strict=True)
+            if answer.embedding
+        ]
+        Embedding.objects.bulk_create(
+            vectors, update_conflicts=True, unique_fields=["classification"], update_fields=["vector"]
         )
 
 
@@ -349,6 +361,9 @@ class Classification(models.Model):
     prediction = models.ForeignKey(ImagePrediction, models.CASCADE, related_name="classifications", db_index=False)
     model_version = models.ForeignKey(ModelVersion, models.PROTECT)
     labels = models.JSONField(help_text="Best first.")
+    # The best of them once more, to compare versions by: null in rows older than these columns.
+    label = models.CharField(max_length=LABEL_LENGTH, null=True)  # noqa: DJ001  (see above)
+    confidence = models.FloatField(null=True)
     milliseconds = models.FloatField(null=True, help_text="Decoding and inference; unknown for the oldest answers.")
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -362,6 +377,19 @@ class Classification(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model_version_id}: {self.labels[0]['label']}"
+
+
+class Embedding(models.Model):
+    """The pooled features behind a classification: what a classifier of other labels can be taught with.
+
+    Images whose bytes were known have none of their own: another image with the same SHA-256 has it.
+    """
+
+    classification = models.OneToOneField(Classification, models.CASCADE, primary_key=True, related_name="embedding")
+    vector = models.BinaryField(help_text="float16, little-endian; 1,280 of them for MobileNetV2.")
+
+    def __str__(self) -> str:
+        return f"{self.classification_id}: {len(self.vector) // 2} features"
 
 
 class Correction(models.Model):
