@@ -232,6 +232,8 @@ MEDIA = stores.media(
 MEDIA_ROOT = MEDIA.root
 # An image of a container brings both of its own.
 MODELS_DIR = Path(env.str("MODELS_DIR", default=str(DATA_DIR / "models"))).resolve()
+# The features behind each answer, 2.6 KB an image: what a classifier of other labels can be taught with.
+KEEP_EMBEDDINGS = env.bool("KEEP_EMBEDDINGS", default=True)
 STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(DATA_DIR / "static"))).resolve()
 STATIC_URL = "static/"
 STATIC_ROOT.mkdir(exist_ok=True)

@@ -320,6 +320,13 @@ class ClassificationQuerySet(models.QuerySet["Classification"]):
         said = ImagePrediction.objects.filter(pk__in=ids).annotate(said=Subquery(same.values("labels")[:1]))
         return {digest: labels for digest, labels in said.values_list("sha256", "said") if labels}
 
+    @transaction.atomic(savepoint=False)
+    def record_beside(self, answers: Sequence[tuple[ImagePrediction, Answer]], version: ModelVersion) -> None:
+        """Keep a version's answers without showing them; of images that were deleted meanwhile, none."""
+        ids = [prediction.pk for prediction, _ in answers]
+        there = set(ImagePrediction.objects.filter(pk__in=ids).select_for_update().values_list("pk", flat=True))
+        self.record([answer for answer in answers if answer[0].pk in there], version, timezone.now())
+
     def record(self, answers: Iterable[tuple[ImagePrediction, Answer]], version: ModelVersion, now: datetime) -> None:
         """Keep a version's answers, in place of its earlier ones for these images."""
         columns = ["labels", "label", "confidence", "milliseconds", "created_at"]

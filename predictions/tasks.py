@@ -9,12 +9,12 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from classifier.bundle import BundleError
 from classifier.images import NotAnImage, taken_at
 from classifier.memory import at_most
 from classifier.models import ModelVersion
-from predictions import logs, machines, metrics, queue, renditions
+from predictions import logs, metrics, queue, renditions, serving
 from predictions.models import FILE_GONE, Answer, Classification, ImagePrediction
+from predictions.serving import Model, Serving
 from predictions.storage import StorageAway
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 # The answer, why there never will be one, or neither: it is to be tried again.
 Found = Answer | str | None
+Labels = list[dict[str, Any]]
+LookedAt = tuple[ImagePrediction, ModelVersion, Found]
+LARGEST = 65504  # of a float16
 
 # Seconds after which an answered bell is rung anew: a change of model reaches a busy worker, and a stop is not long in
 # coming. Far below django-q2's timeout, which therefore strikes hanging images only.
@@ -37,19 +40,19 @@ DRAIN_WRITE_SECONDS = 1.0  # of a command nobody awaits the single image
 
 def classify_pending() -> None:
     """Classify waiting images until none is left or TASK_SECONDS have passed; then make thumbnails still missing."""
-    if not (loaded := load_serving()):
+    if not serving.current():
         leave_to_others()
         return
     try:
-        _classify_and_render(*loaded)
+        _classify_and_render()
     except StorageAway as error:
         logger.warning("%s. The sweep rings again", error)
 
 
-def _classify_and_render(classifier: "Classifier", version: ModelVersion) -> None:
+def _classify_and_render() -> None:
     stop = time.monotonic() + TASK_SECONDS
-    while predictions := ImagePrediction.objects.claim():
-        classify(predictions, classifier, version)
+    while (models := serving.current()) and (predictions := ImagePrediction.objects.claim()):
+        classify(predictions, models)
         if time.monotonic() > stop:
             # Two for one: while a backlog lasts, ever more workers of ever more machines join in.
             queue.ring(2)
@@ -65,101 +68,102 @@ def drain(go_on: Callable[[], bool]) -> None:
 
     For commands: no bell. Raises StorageAway.
     """
-    while go_on() and (loaded := load_serving()) and (predictions := ImagePrediction.objects.claim()):
-        classify(predictions, *loaded, within=DRAIN_WRITE_SECONDS)
+    while go_on() and (models := serving.current()) and (predictions := ImagePrediction.objects.claim()):
+        classify(predictions, models, within=DRAIN_WRITE_SECONDS)
     while go_on() and renditions.make_next():
         pass
-
-
-def load_serving() -> "tuple[Classifier, ModelVersion] | None":
-    """Return the model that serves, loaded, or if it is damaged the one that served before; None if none is whole.
-
-    If other machines have the serving one, this one leaves the images to them: None, too. What this process has loaded
-    was whole then, and stays in use. Damaged files are looked at again at every bell, so that a repaired model serves
-    without a restart.
-    """
-    from classifier.runtime import load  # native code, loaded after django-q2 has forked
-
-    for version in ModelVersion.objects.by_preference():
-        try:
-            return load(version.path, version.digest), version
-        except BundleError as error:
-            logger.error("%s is refused: %s", version, error)
-            if version.serving and others_have(version):
-                logger.error("This machine leaves the images to others, which have the model")
-                return None
-    waiting = ImagePrediction.objects.pending().count()
-    logger.warning("No model is installed, or none is whole: %d images wait. Run manage.py install_model", waiting)
-    return None
 
 
 def leave_to_others() -> None:
     """Pass a bell on, if another machine can answer it, and leave it the time to be faster."""
     version = ModelVersion.objects.serving()
-    if version and others_have(version):
+    if version and serving.others_have(version):
         queue.ring()
         time.sleep(ABSENT_SECONDS)
 
 
-def others_have(version: ModelVersion) -> bool:
-    """Return whether another machine has the model that this one lacks."""
-    machines.report()  # or our own report may be from before the damage
-    return machines.having(version).able > 0
+def classify(predictions: list[ImagePrediction], models: Serving, *, within: float = WRITE_SECONDS) -> None:
+    """Classify claimed images, each with the version that the traffic sends it to, and record the answers.
 
-
-def classify(
-    predictions: list[ImagePrediction],
-    classifier: "Classifier",
-    version: ModelVersion,
-    *,
-    within: float = WRITE_SECONDS,
-) -> None:
-    """Classify claimed images and record the answers.
-
-    Bytes that this version has seen before are not looked at: it would say the same. Answers that come within so many
+    Bytes that a version has seen before are not looked at: it would say the same. Answers that come within so many
     seconds are written in one transaction: each alone would take a fifth of the time, and keep uploads waiting for
     SQLite's lock. Raises StorageAway; what was not looked at by then is claimed anew later, and no attempt is counted.
     """
-    known = Classification.objects.of_same_bytes(predictions, version)
-    looked_at: list[tuple[ImagePrediction, Found]] = []
+    chosen = [models.model_for(prediction.sha256) for prediction in predictions]
+    known = recall_all(predictions, chosen)
+    looked_at: list[LookedAt] = []
     written = time.monotonic()
-    for position, prediction in enumerate(predictions):
+    for position, (prediction, model) in enumerate(zip(predictions, chosen, strict=True)):
         try:
             with logs.about(prediction):
-                found = recall(prediction, known) or look(prediction, classifier)
+                found = recall(prediction, known.get((model.version, prediction.sha256))) or look(
+                    prediction, model.classifier
+                )
         except StorageAway:
-            write_down(looked_at, version)
+            write_down(looked_at)
             ImagePrediction.objects.put_off(predictions[position:])
             raise
-        looked_at.append((prediction, found))
+        looked_at.append((prediction, model.version, found))
         if isinstance(found, Answer):
-            known[prediction.sha256] = found.labels
+            known[model.version, prediction.sha256] = found.labels
         if prediction is predictions[-1] or time.monotonic() - written > within:
-            write_down(looked_at, version)
+            write_down(looked_at)
             looked_at, written = [], time.monotonic()
+    shadow(predictions, models)
 
 
-def recall(prediction: ImagePrediction, known: dict[str, Any]) -> Answer | None:
+def shadow(predictions: list[ImagePrediction], models: Serving) -> None:
+    """Have the shadows classify the same images, now that their answers are out. Nothing of it holds anything up."""
+    for model in models.shadows():
+        answers = []
+        for prediction in predictions:
+            try:
+                found = look(prediction, model.classifier, is_seen=False)
+            except StorageAway:
+                return
+            if isinstance(found, Answer):
+                answers.append((prediction, found))
+        Classification.objects.record_beside(answers, model.version)
+
+
+def recall_all(predictions: list[ImagePrediction], models: list[Model]) -> dict[tuple[ModelVersion, str], Labels]:
+    """Return what each image's version said of its bytes before, by version and SHA-256."""
+    known = {}
+    for version in {model.version for model in models}:
+        own = [row for row, model in zip(predictions, models, strict=True) if model.version == version]
+        for sha256, labels in Classification.objects.of_same_bytes(own, version).items():
+            known[version, sha256] = labels
+    return known
+
+
+def recall(prediction: ImagePrediction, labels: Labels | None) -> Answer | None:
     """Return the answer that the image's bytes had before; None if they are new."""
-    if labels := known.get(prediction.sha256):
+    if labels:
         renditions.plan(prediction)
         return Answer(labels)
     return None
 
 
-def look(prediction: ImagePrediction, classifier: "Classifier") -> Found:
-    """Classify one image, and sketch its thumbnail from the same pixels. Return its answer, or why it never has one.
+def look(prediction: ImagePrediction, classifier: "Classifier", *, is_seen: bool = True) -> Found:
+    """Classify one image, and sketch its thumbnail from the same pixels, unless nobody is to see anything of it.
 
-    What is not the image's fault, a full memory or a disk that cannot be read, has neither and leaves the claim as it
-    is: when its lease ends the sweep has it tried again, MAX_ATTEMPTS times. Raises StorageAway.
+    Return its answer, or why it never has one. What is not the image's fault, a full memory or a disk that cannot be
+    read, has neither and leaves the claim as it is: when its lease ends the sweep has it tried again, MAX_ATTEMPTS
+    times. Raises StorageAway.
     """
     try:
         image, start = renditions.read(prediction), time.perf_counter()
         with at_most(settings.MAX_DECODED_MB):
-            labels = [label.to_dict() for label in classifier.classify(image).labels]
+            said = classifier.classify(image)
             milliseconds, moment = (time.perf_counter() - start) * 1000, taken_at(image)
-            is_rendered = renditions.sketch(prediction, image)
-        return Answer(labels, milliseconds, moment and timezone.make_aware(moment), is_rendered)
+            is_rendered = is_seen and renditions.sketch(prediction, image)
+        return Answer(
+            [label.to_dict() for label in said.labels],
+            milliseconds,
+            moment and timezone.make_aware(moment),
+            is_rendered,
+            said.embedding.clip(-LARGEST, LARGEST).astype("<f2").tobytes() if settings.KEEP_EMBEDDINGS else None,
+        )
     except NotAnImage as error:
         return str(error)
     except FileNotFoundError:
@@ -171,13 +175,16 @@ def look(prediction: ImagePrediction, classifier: "Classifier") -> Found:
         return None
 
 
-def write_down(looked_at: list[tuple[ImagePrediction, Found]], version: ModelVersion) -> None:
+def write_down(looked_at: list[LookedAt]) -> None:
     """Record what was found of images, all in one transaction, then count and log it."""
+    answers: dict[ModelVersion, list[tuple[ImagePrediction, Answer]]] = {}
+    for prediction, version, found in looked_at:
+        if isinstance(found, Answer):
+            answers.setdefault(version, []).append((prediction, found))
     with transaction.atomic():
-        answers = [(prediction, found) for prediction, found in looked_at if isinstance(found, Answer)]
-        recorded = ImagePrediction.objects.finish(answers, version)
-        recorded += [prediction for prediction, found in looked_at if isinstance(found, str) and prediction.fail(found)]
-    for prediction, found in looked_at:
+        recorded = [row for version, said in answers.items() for row in ImagePrediction.objects.finish(said, version)]
+        recorded += [prediction for prediction, _, why in looked_at if isinstance(why, str) and prediction.fail(why)]
+    for prediction, version, found in looked_at:
         with logs.about(prediction):
             report(prediction, found, version, is_recorded=prediction in recorded)
 

@@ -144,6 +144,17 @@ def model(install: Callable[["Bundle"], "ModelVersion"], small_bundle: "Bundle")
     return install(small_bundle)
 
 
+def variant(bundle: "Bundle", folder: Path, letters: str) -> "Bundle":
+    """Return the same model with labels of its own, and so a version of its own."""
+    from classifier import bundle as bundles
+
+    path = folder / f"variant-{letters}"
+    path.mkdir()
+    labels = [f"{letters}{number}" for number, _ in enumerate(bundle.labels())]
+    model = (bundle.path / "model.tflite").read_bytes()
+    return bundles.write(path, model, labels, bundle.preprocessing, {"backbone": "x"})
+
+
 class LiveCluster(Protocol):
     """Report, once, what a cluster on that machine would, without starting its processes."""
 

@@ -8,10 +8,9 @@ from pytest_django import DjangoAssertNumQueries
 
 from classifier.bundle import Bundle
 from classifier.models import ModelVersion
-from config.tests.environment import image_bytes
+from config.tests.environment import image_bytes, variant
 from predictions import services, tasks
 from predictions.models import Classification, Correction, ImagePrediction, Status
-from predictions.tests.test_tasks import variant
 
 pytestmark = pytest.mark.django_db
 Submit = Callable[..., ImagePrediction]

@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from classifier import bundle as bundles
 from classifier.bundle import Bundle
 from classifier.models import ModelVersion
-from classifier.runtime import load
-from config.tests.environment import LABELS, image_bytes
-from predictions import queue, services, tasks
+from config.tests.environment import LABELS, image_bytes, variant
+from predictions import queue, services, serving, tasks
 from predictions.models import MAX_ATTEMPTS, ImagePrediction, Status
 from predictions.storage import DurableFileSystemStorage
 
@@ -66,8 +64,8 @@ def test_the_version_that_served_last_stands_in_for_a_damaged_one_until_it_is_re
     submit: Submit, small_bundle: Bundle, install: Callable[[Bundle], ModelVersion], tmp_path: Path
 ) -> None:
     """Loading keeps one model per process; each of these is another one, so that nothing is left in memory."""
-    oldest, previous, serving = (install(variant(small_bundle, tmp_path, labels)) for labels in ("abc", "def", "ghi"))
-    label_file = serving.path / "labels.json"
+    oldest, previous, newest = (install(variant(small_bundle, tmp_path, labels)) for labels in ("abc", "def", "ghi"))
+    label_file = newest.path / "labels.json"
     whole = label_file.read_bytes()
 
     def answered_by() -> ModelVersion | None:
@@ -77,26 +75,16 @@ def test_the_version_that_served_last_stands_in_for_a_damaged_one_until_it_is_re
 
     label_file.write_text("[]")
     assert answered_by() == previous
-    assert ModelVersion.objects.serving() == serving
+    assert ModelVersion.objects.serving() == newest
     assert ModelVersion.objects.stand_in() == previous
     (previous.path / "model.tflite").unlink()
     assert answered_by() == previous  # from memory
-    load.cache_clear()
+    serving._loaded.clear()
     assert answered_by() == oldest
     label_file.write_bytes(whole)
-    assert answered_by() == serving
+    assert answered_by() == newest
     label_file.write_text("[]")
-    assert answered_by() == serving  # from memory
-
-
-def variant(bundle: Bundle, folder: Path, letters: str) -> Bundle:
-    """Return the same model with labels of its own, and so a version of its own."""
-    path = folder / f"variant-{letters}"
-    path.mkdir()
-    labels = [f"{letters}{number}" for number, _ in enumerate(bundle.labels())]
-    return bundles.write(
-        path, (bundle.path / "model.tflite").read_bytes(), labels, bundle.preprocessing, {"backbone": "x"}
-    )
+    assert answered_by() == newest  # from memory
 
 
 def test_a_broken_file_fails_with_a_reason_and_the_others_go_on(submit: Submit, model: ModelVersion) -> None:
@@ -182,10 +170,10 @@ def test_an_image_deleted_meanwhile_is_no_fault(
     submit: Submit, model: ModelVersion, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    from classifier.runtime import load
-
     prediction = submit()
     [claimed] = ImagePrediction.objects.claim()
     ImagePrediction.objects.filter(pk=prediction.pk).delete()
-    tasks.classify([claimed], load(model.path, model.digest), model)
+    models = serving.current()
+    assert models
+    tasks.classify([claimed], models)
     assert "came too late" in caplog.text

@@ -7,13 +7,12 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from classifier.models import ModelVersion
-from predictions import services
+from predictions import services, serving
 from predictions.bulk import crew, reclassification
 from predictions.bulk.waiting import Waiting
 from predictions.management.choosing import add_choice, choice, chosen
 from predictions.management.reporting import CANNOT_START, ReportingCommand, progress
 from predictions.models import ImagePredictionQuerySet, Reclassification
-from predictions.tasks import load_serving
 
 SHOWN = 40  # lines of the table; --json has them all
 
@@ -47,7 +46,7 @@ class Command(ReportingCommand):
             return {**summary, "chosen": rows.count(), "corrected": rows.exclude(corrected_at=None).count()}
         if options["queue"]:
             return {**summary, "queued": services.reclassify(rows, overrule=options["overrule"])}
-        if not version or not load_serving():
+        if not version or not serving.current():
             raise CommandError(
                 "There is no model to classify with: run manage.py install_model.", returncode=CANNOT_START
             )

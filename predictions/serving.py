@@ -1,0 +1,98 @@
+"""The models that a worker answers with: loaded, each image's own, and whatever stands in for one that is damaged."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from classifier.bundle import BundleError, read_as_installed
+from classifier.models import ModelVersion
+from classifier.traffic import Traffic
+from predictions import machines
+from predictions.models import ImagePrediction
+
+if TYPE_CHECKING:
+    from classifier.runtime import Classifier
+
+logger = logging.getLogger(__name__)
+
+# What this process has loaded was whole then, and stays in use; what has no traffic any more is let go.
+_loaded: dict[tuple[Path, str], Classifier] = {}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A version, ready to classify."""
+
+    version: ModelVersion
+    classifier: Classifier
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What this process classifies with now. Ask current() anew before each claim: a change of shares is known then."""
+
+    model: Model  # the serving version's, or what stands in for it
+    traffic: Traffic
+
+    def model_for(self, sha256: str) -> Model:
+        """Return what is to classify an image; if its version is damaged, the serving one is."""
+        version = self.traffic.version_for(sha256)
+        if version == self.traffic.serving:
+            return self.model
+        return _load(version) or self.model
+
+    def shadows(self) -> list[Model]:
+        """Return the undamaged versions that classify without anybody seeing it."""
+        return [model for version in self.traffic.shadows if (model := _load(version))]
+
+
+def current() -> Serving | None:
+    """Return the models that serve now, or what served before if the serving one is damaged; None if none is whole.
+
+    If other machines have the serving one, this one leaves the images to them: None, too. Damaged files are looked at
+    again each time, so that a repaired model serves without a restart.
+    """
+    traffic = ModelVersion.objects.traffic()
+    if traffic and (model := _load(traffic.serving) or _stand_in(traffic.serving)):
+        _let_go_of_all_but([traffic.serving, model.version, *traffic.others, *traffic.shadows])
+        return Serving(model, traffic)
+    if not traffic or not others_have(traffic.serving):
+        waiting = ImagePrediction.objects.pending().count()
+        logger.warning("No model is installed, or none is whole: %d images wait. Run manage.py install_model", waiting)
+    return None
+
+
+def others_have(version: ModelVersion) -> bool:
+    """Return whether another machine has the model that this one lacks."""
+    machines.report()  # or our own report may be from before the damage
+    return machines.having(version).able > 0
+
+
+def _stand_in(serving: ModelVersion) -> Model | None:
+    if others_have(serving):
+        logger.error("This machine leaves the images to others, which have the model")
+        return None
+    versions = ModelVersion.objects.exclude(pk=serving.pk).by_preference()
+    return next((model for version in versions if (model := _load(version))), None)
+
+
+def _load(version: ModelVersion) -> Model | None:
+    """Return a version's classifier, loaded once by this process, in some 50 ms; None if it is damaged."""
+    from classifier.runtime import Classifier  # native code, loaded after django-q2 has forked
+
+    key = version.path, version.digest
+    try:
+        _loaded[key] = _loaded.get(key) or Classifier(read_as_installed(*key))
+    except BundleError as error:
+        logger.error("%s is refused: %s", version, error)
+        return None
+    return Model(version, _loaded[key])
+
+
+def _let_go_of_all_but(versions: list[ModelVersion]) -> None:
+    wanted = {(version.path, version.digest) for version in versions}
+    for key in _loaded.keys() - wanted:
+        del _loaded[key]
