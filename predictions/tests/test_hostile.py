@@ -20,7 +20,7 @@ from predictions import tasks
 from predictions.models import ImagePrediction
 from predictions.tests.corpus import Fate, Sample, corpus, small_corpus
 
-MEMORY = 360_000_000  # bytes, of any process: a worker's 110 MB, MAX_DECODED_MB, and what the allocator keeps
+MEMORY = 300_000_000  # bytes, of any process: a worker's 100 MB and MAX_DECODED_MB
 # What a sentence for people does not have.
 TECHNICAL = ("Traceback", "0x", "/tmp", "/home", ".py", "<class", "site-packages")
 

@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from django.conf import settings
+from django.core.checks import Tags
 from django.core.management.base import CommandError
 from django_q.management.commands import qcluster
 
@@ -14,6 +15,9 @@ from predictions.scraping import DIRECTORY, serve
 
 class Command(qcluster.Command):  # type: ignore[misc]  # django-q2 has no types
     help = "Run the worker: django-q2's cluster of classifying processes, and the sweep. Exit 1 if it dies."
+
+    # Those of addresses, templates and the admin would load all pages and the API, into every process: 30 MB.
+    requires_system_checks = (Tags.caches, Tags.database, Tags.files, Tags.models)
 
     def handle(self, *args: Any, **options: Any) -> None:
         cluster.harden()
