@@ -167,10 +167,10 @@ def test_requests_that_are_no_upload_are_answered_over_the_wire(
 
 @pytest.mark.fuzz
 def test_bodies_of_200_mb_are_held_in_no_memory(service: Service) -> None:
-    head = b'--X\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
-    headers = {"Content-Type": "multipart/form-data; boundary=X", "Content-Length": str(len(head) + 200 * 1_000_000)}
+    head, tail = b'--X\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n', b"\r\n" + END
+    headers = {"Content-Type": FORM, "Content-Length": str(len(head) + 200 * 1_000_000 + len(tail))}
     for _ in range(3):
-        body = itertools.chain([head], itertools.repeat(bytes(1_000_000), 200))
+        body = itertools.chain([head], itertools.repeat(bytes(1_000_000), 200), [tail])
         response = service.http.request("POST", f"{service.url}/predictions/", body=body, headers=headers)
         assert response.status == 400
         assert "at most 20 MB" in response.json()["detail"]
