@@ -284,6 +284,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
         "rest_framework.authentication.BasicAuthentication",
     ],
+    "DEFAULT_THROTTLE_CLASSES": ["config.limits.UserThrottle"],
     "DEFAULT_PERMISSION_CLASSES": ["predictions.access.Access"],
     "EXCEPTION_HANDLER": "predictions.exceptions.exception_handler",
 }
