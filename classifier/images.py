@@ -35,6 +35,9 @@ PLUGINS = (
     AvifImagePlugin,
 )
 
+# Workers are as many as cores. More threads for one picture would take a stack each, and frames of their own.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
 # Of texts in a PNG, unpacked, in bytes; Pillow's own bound is 64 MB.
 PngImagePlugin.MAX_TEXT_MEMORY = 4_000_000
 
@@ -131,7 +134,7 @@ TAKES = {"WEBP": (16.1, 17.1), "HEIF": (7.6, 8.6), "AVIF": (11.2, 12)}
 DEEP = 8  # for HEIC of more than 8 bits
 # Beside the pixels: strips that are converted, and what TIFF and BMP are shown as. Others' decoders take theirs before.
 STRIPS = 12_000_000
-SHOWN = 20_000_000
+SHOWN = 28_000_000
 ONE_BYTE, TWO_BYTES = {"1", "L", "P"}, {"I;16", "I;16B", "I;16L", "I;16N"}
 UNCOMPRESSED, JPEG_IN_TIFF = 1, 7  # TIFF's Compression
 
@@ -206,4 +209,4 @@ def _register_heif() -> None:
     """Load the HEIC decoder with the first file that may need it: most services never do, and it takes 5 MB."""
     import pillow_heif
 
-    pillow_heif.register_heif_opener(thumbnails=False)
+    pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from classifier.images import DECODER_ERRORS, NotAnImage, orientation
@@ -48,10 +49,7 @@ def resize(
         small = _scale(image, mode, size, box, resample)
     except DECODER_ERRORS as error:
         raise NotAnImage(f"The image is damaged and cannot be decoded: {error}") from error
-    if small.mode == "RGBa":
-        # What is see-through is shown on white by nearly every page; dropping alpha would show arbitrary colours.
-        small = Image.alpha_composite(Image.new("RGBA", small.size, WHITE), small.convert("RGBA")).convert("RGB")
-    return small
+    return _on_white(small) if small.mode == "RGBa" else small
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
@@ -110,15 +108,38 @@ def _converted(part: Image.Image, mode: str) -> Image.Image:
     return (part.convert("I") if part.mode.startswith("I;16") else part).convert(mode)
 
 
+def _on_white(small: Image.Image) -> Image.Image:
+    """Return an RGBa picture as RGB, band by band: the whole in every mode on the way would take 50 MB.
+
+    What is see-through is shown on white by nearly every page; dropping alpha would show arbitrary colours.
+    """
+    shown = Image.new("RGB", small.size)
+    for top in range(0, small.height, BAND):
+        band = small.crop((0, top, small.width, min(top + BAND, small.height))).convert("RGBA")
+        shown.paste(Image.alpha_composite(Image.new("RGBA", band.size, WHITE), band).convert("RGB"), (0, top))
+    return shown
+
+
 def _eight_bits(image: Image.Image, size: tuple[int, int], box: Box, resample: Image.Resampling) -> Image.Image:
     """Resize greys of more than 8 bits, and scale them to 8; Pillow's own convert() would clip them to white.
 
     16-bit files are scaled by the bits they use, as many hold 12; others, whose range nobody knows, from least to most.
     """
     values = np.asarray(_scale(image, "F", size, box, resample))
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    low, high = _range(values)
     if image.mode.startswith("I;16"):
         low, high = 0.0, 2.0 ** max(8, int(image.getextrema()[1]).bit_length()) - 1  # type: ignore[arg-type]
-    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (255 / max(high - low, 1e-9))
-    return Image.fromarray(np.rint(scaled.clip(0, 255)).astype(np.uint8)).convert("RGB")
+    greys = np.empty(values.shape, np.uint8)
+    for top in range(0, len(values), BAND):
+        band = np.nan_to_num(values[top : top + BAND], nan=low, posinf=high, neginf=low)
+        greys[top : top + BAND] = np.rint(((band - low) * (255 / max(high - low, 1e-9))).clip(0, 255))
+    del values
+    return Image.fromarray(greys).convert("RGB")
+
+
+def _range(values: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Return the least and the most of the finite values; 0 and 1 if there are none."""
+    finite = np.isfinite(values)
+    if not finite.any():
+        return 0.0, 1.0
+    return float(values.min(where=finite, initial=np.inf)), float(values.max(where=finite, initial=-np.inf))

@@ -9,9 +9,13 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.forms import PasswordResetForm
 from django.contrib.auth.models import User
+from django.contrib.auth.views import PasswordResetView
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
 
 from config import rates
 from config.errors import respond
@@ -39,7 +43,7 @@ class RateLimitMiddleware:
         files = getattr(request, "_files", None)  # not there unless a view has read them
         further = sum(len(several) for _, several in files.lists()) - 1 if files else 0
         if further > 0 and scope_of(request) == "uploads":
-            tally = rates.count("uploads", clients(request), further) or tally
+            tally = rates.count("uploads", request.META["limits.clients"], further) or tally
         for name, value in tally.headers.items():
             response.headers.setdefault(name, value)
         return response
@@ -47,13 +51,44 @@ class RateLimitMiddleware:
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
         """Count the request; refuse it if there were too many."""
         scope = scope_of(request)
-        tally = rates.count(scope, clients(request)) if scope and settings.RATES[scope] else None
-        request.META["limits.tally"] = tally
+        request.META["limits.tally"] = tally = None
+        if scope and settings.RATES[scope]:
+            request.META["limits.clients"] = clients(request)
+            request.META["limits.tally"] = tally = rates.count(scope, request.META["limits.clients"])
         return refuse(request, tally) if tally and tally.left < 0 else None
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer those who try too many passwords, wherever they do."""
         return refuse(request, exception.tally) if isinstance(exception, TooManyRequests) else None
+
+
+class UserThrottle(BaseThrottle):
+    """Counts a request with a token or a password for its user too, once that is proved, with their sessions'."""
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        """Count it, before its body is read. Raises TooManyRequests."""
+        meta, scope = request.META, scope_of(request._request)
+        name = f"user:{request.user.pk}"
+        if not scope or not meta.get("limits.tally") or not request.user.pk or name in meta["limits.clients"]:
+            return True
+        meta["limits.clients"].append(name)
+        tally = rates.count(scope, [name])
+        if tally and tally.left < 0:
+            raise TooManyRequests(tally)
+        meta["limits.tally"] = min(meta["limits.tally"], tally, key=lambda either: either.left)
+        return True
+
+
+class LimitedPasswordResetView(PasswordResetView):
+    """Django's, with the rate of wrong passwords, by address and by e-mail address: it sends letters to strangers."""
+
+    def form_valid(self, form: PasswordResetForm) -> HttpResponse:
+        """Send the letter. Raises TooManyRequests, whether or not somebody has that e-mail address."""
+        names = [f"address:{address(self.request.META)}", f"letter:{digest(form.cleaned_data['email'].casefold())}"]
+        tally = rates.count("logins", names)
+        if tally and tally.left < 0:
+            raise TooManyRequests(tally)
+        return super().form_valid(form)
 
 
 class PasswordBackend(ModelBackend):
@@ -101,7 +136,8 @@ def scope_of(request: HttpRequest) -> str | None:
 def clients(request: HttpRequest) -> list[str]:
     """Return the names of a request's client: its user alone, or else its address, and its token if it sends one.
 
-    A session has been proved, a token not yet: made-up ones do not help to escape the limit of the address.
+    A session has been proved, a token not yet: made-up ones do not help to escape the limit of the address. Once it is,
+    UserThrottle adds its user.
     """
     if user := _session_user(request):
         return [f"user:{user}"]

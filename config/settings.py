@@ -207,7 +207,7 @@ MAX_UPLOAD_MB = env.int("MAX_UPLOAD_MB", default=20)
 MAX_UPLOAD_MEGAPIXELS = env.int("MAX_UPLOAD_MEGAPIXELS", default=50)
 # Store originals without EXIF, XMP, comments and the like; refuse formats from which they cannot be taken losslessly.
 STRIP_METADATA = env.bool("STRIP_METADATA", default=False)
-# What decoding may take beside the 110 MB of a worker: 44 megapixels of a PNG in colour, 25 of a HEIC, 11 of a WebP.
+# What decoding may take beside the 100 MB of a worker: 44 megapixels of a PNG in colour, 25 of a HEIC, 11 of a WebP.
 MAX_DECODED_MB = env.int("MAX_DECODED_MB", default=190)
 DATA_UPLOAD_MAX_NUMBER_FILES = 1000  # one selection in the browser's form
 # Of one request, whatever is in it: with a script, the form sends each file by itself, and the API takes one.
@@ -286,6 +286,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
         "rest_framework.authentication.BasicAuthentication",
     ],
+    "DEFAULT_THROTTLE_CLASSES": ["config.limits.UserThrottle"],
     "DEFAULT_PERMISSION_CLASSES": ["predictions.access.Access"],
     "EXCEPTION_HANDLER": "predictions.exceptions.exception_handler",
 }

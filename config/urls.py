@@ -13,7 +13,6 @@ from django.contrib.auth.views import (
     PasswordResetCompleteView,
     PasswordResetConfirmView,
     PasswordResetDoneView,
-    PasswordResetView,
 )
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -23,6 +22,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerSplitView
 
 from config import health
+from config.limits import LimitedPasswordResetView
 
 admin.autodiscover()
 
@@ -52,7 +52,7 @@ urlpatterns = [
     path("logout", LogoutView.as_view(), name="logout"),
     path("password/change", PasswordChangeView.as_view(), name="password_change"),
     path("password/changed", PasswordChangeDoneView.as_view(), name="password_change_done"),
-    path("password/forgotten", PasswordResetView.as_view(), name="password_reset"),
+    path("password/forgotten", LimitedPasswordResetView.as_view(), name="password_reset"),
     path("password/sent", PasswordResetDoneView.as_view(), name="password_reset_done"),
     path("password/<uidb64>/<token>", PasswordResetConfirmView.as_view(), name="password_reset_confirm"),
     path("password/new", PasswordResetCompleteView.as_view(), name="password_reset_complete"),

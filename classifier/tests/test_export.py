@@ -1,6 +1,7 @@
 """Keras to LiteRT: what is installed answers as Keras does, or it is not installed."""
 
 import json
+import shutil
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 
-from classifier.bundle import Bundle
+from classifier.bundle import Bundle, write
 from classifier.export import ExportError, Source, compare, export
 from classifier.models import ModelVersion
 from classifier.runtime import Classifier
@@ -152,6 +153,21 @@ def test_check_fails_when_nothing_undamaged_is_there(model: ModelVersion) -> Non
     with pytest.raises(CommandError, match="No model is installed") as error:
         run(check=True)
     assert error.value.returncode == 1
+
+
+@pytest.mark.django_db
+def test_check_lets_no_other_bundle_on_the_disk_serve_for_good(model: ModelVersion, small_bundle: Bundle) -> None:
+    newer = model.path.with_name("newer")
+    newer.mkdir()
+    labels = [label.upper() for label in small_bundle.labels()]
+    content = (small_bundle.path / "model.tflite").read_bytes()
+    ModelVersion.objects.install(write(newer, content, labels, small_bundle.preprocessing, {"backbone": "newer"}))
+    ModelVersion.objects.install(Bundle.read(model.path))  # a step back
+    (model.path / "labels.json").write_text("[]")
+    assert "newer classifies until manage.py install_model repairs them" in run(check=True)
+    assert ModelVersion.objects.serving() == model
+    shutil.rmtree(model.path)  # as in a release whose image has another model
+    assert "newer serves" in run(check=True)
 
 
 @pytest.mark.django_db

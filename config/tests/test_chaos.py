@@ -48,14 +48,6 @@ def server(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def some_server(server: str) -> str:
-    """The same, but in a short run SQLite alone."""
-    if server and not IN_FULL:
-        pytest.skip("on PostgreSQL with CHAOS_KILLS of 50 and more")
-    return server
-
-
-@pytest.fixture
 def own_server() -> Iterator[PostgreSQL]:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     if not found:
@@ -161,21 +153,21 @@ def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path, small_bundle: Bun
         print(f"\n{refused} refused: {assert_nothing_lost(service, accepted)}; {figures([seconds])}")
 
 
-def test_emptied_queue_tables_cost_nothing_but_time(tmp_path: Path, small_bundle: Bundle, some_server: str) -> None:
+def test_emptied_queue_tables_cost_nothing_but_time(tmp_path: Path, small_bundle: Bundle, server: str) -> None:
     code = "from django_q.models import OrmQ, Schedule; OrmQ.objects.all().delete(); Schedule.objects.all().delete()"
-    with Service(tmp_path, small_bundle, some_server, LEASE_SECONDS=LEASE) as service:
+    with Service(tmp_path, small_bundle, server, LEASE_SECONDS=LEASE) as service:
         faults = [partial(service.manage, "shell", "-c", code)] * 3
         accepted = upload_while(service, photo_variants(UPLOADS), faults)
         print(f"\nemptied 3 times: {assert_nothing_lost(service, accepted)}")
 
 
-def test_a_clock_set_back_an_hour_costs_nothing(tmp_path: Path, small_bundle: Bundle, some_server: str) -> None:
+def test_a_clock_set_back_an_hour_costs_nothing(tmp_path: Path, small_bundle: Bundle, server: str) -> None:
     """With claims, bells and reports that were dated before, and are now from the future."""
     if not shutil.which("cc"):
         pytest.skip("a clock that can be set needs a C compiler: apt-get install gcc libc6-dev")
     clock = Clock(tmp_path)
     with (
-        Service(tmp_path, small_bundle, some_server, LEASE_SECONDS=LEASE, **clock.environment) as service,
+        Service(tmp_path, small_bundle, server, LEASE_SECONDS=LEASE, **clock.environment) as service,
         supervised(service),
     ):
 
@@ -222,9 +214,9 @@ def test_a_damaged_model_is_refused_and_the_previous_one_serves_until_it_is_repa
 
 
 def test_readyz_turns_red_when_the_last_worker_dies_and_green_again(
-    tmp_path: Path, small_bundle: Bundle, some_server: str
+    tmp_path: Path, small_bundle: Bundle, server: str
 ) -> None:
-    with Service(tmp_path, small_bundle, some_server, LEASE_SECONDS=LEASE) as service, supervised(service):
+    with Service(tmp_path, small_bundle, server, LEASE_SECONDS=LEASE) as service, supervised(service):
         assert_turns_red_and_green(service)
 
 

@@ -35,6 +35,15 @@ def test_the_worker_loads_no_native_runtime_before_it_forks() -> None:
     assert run(code, DJANGO_SETTINGS_MODULE="config.settings").stdout.strip() == "[]"
 
 
+def test_the_worker_loads_no_pages_before_it_forks() -> None:
+    code = (
+        "import sys, django; django.setup(); from django.core.management import load_command_class as load;"
+        "command = load('predictions', 'qcluster'); command.check(tags=command.requires_system_checks);"
+        "print([name for name in ('config.urls', 'predictions.api', 'predictions.views') if name in sys.modules])"
+    )
+    assert run(code, DJANGO_SETTINGS_MODULE="config.settings").stdout.strip() == "[]"
+
+
 def test_inference_loads_no_tensorflow() -> None:
     code = "import sys, classifier.runtime; print('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert run(code).stdout.strip() == "False"

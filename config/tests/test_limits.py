@@ -1,5 +1,6 @@
 """Who asks too much is told to wait, and for how long; everybody else notices nothing."""
 
+from base64 import b64encode
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -150,6 +151,39 @@ def test_a_token_has_one_rate_at_all_addresses(client: Client, allow: Any) -> No
     token = {"Authorization": f"Bearer {ApiToken.objects.create(User.objects.create_user('ada'))[1]}"}
     assert client.get("/predictions/", headers=token, REMOTE_ADDR="192.0.2.1").status_code == 200
     assert client.get("/predictions/", headers=token, REMOTE_ADDR="192.0.2.2").status_code == 429
+
+
+def test_tokens_passwords_and_sessions_of_a_user_share_a_rate(allow: Any, upload: Any) -> None:
+    allow(reads="3/hour", uploads="3/hour")
+    user = User.objects.create_user("ada", password="lovelace")
+    browser = Client()
+    browser.force_login(user)
+    password = f"Basic {b64encode(b'ada:lovelace').decode()}"
+    keys = [f"Bearer {ApiToken.objects.create(user)[1]}", f"Bearer {ApiToken.objects.create(user)[1]}", password]
+    told = [
+        Client(headers={"Authorization": key}).get("/predictions/", REMOTE_ADDR=f"192.0.2.{number}")
+        for number, key in enumerate(keys)
+    ]
+    assert [(answer.status_code, answer["RateLimit-Remaining"]) for answer in told] == [(200, left) for left in "210"]
+    assert browser.get("/predictions/").status_code == 429
+    fresh = Client(headers={"Authorization": f"Bearer {ApiToken.objects.create(user)[1]}"}, REMOTE_ADDR="192.0.2.9")
+    refused = fresh.get("/predictions/")
+    assert (refused.status_code, refused["RateLimit-Remaining"], "Retry-After" in refused) == (429, "0", True)
+    assert fresh.post("/predictions/", {"files": [upload() for _ in range(3)]})["RateLimit-Remaining"] == "0"
+    assert browser.post("/predictions/", {"file": upload()}).status_code == 429
+
+
+def test_letters_about_forgotten_passwords_are_few(allow: Any, mailoutbox: list[Any]) -> None:
+    allow(logins="2/hour")
+    User.objects.create_user("ada", "ada@example.org", "lovelace")
+
+    def ask(email: str, remote: str) -> int:
+        return Client().post("/password/forgotten", {"email": email}, REMOTE_ADDR=remote).status_code
+
+    assert [ask("ada@example.org", f"192.0.2.{number}") for number in range(3)] == [302, 302, 429]
+    assert ask("ADA@example.org", "192.0.2.9") == 429
+    assert len(mailoutbox) == 2
+    assert [ask(f"{number}@example.org", "192.0.2.8") for number in range(3)] == [302, 302, 429]
 
 
 def test_made_up_tokens_and_sessions_do_not_help_to_escape(allow: Any) -> None:

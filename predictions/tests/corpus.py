@@ -231,14 +231,16 @@ def _largest() -> Iterator[Sample]:
     }.items():
         yield Sample(name, content, Fate.REFUSED)
     yield Sample("16-megapixels.avif", encode(picture(size=(4600, 3500)), "AVIF", speed=10), Fate.DONE)
+    liar = boxes_patched(encode(picture(size=(5000, 5000)), "AVIF", speed=10), 16, 16)
+    yield Sample("25-megapixels-said-16.avif", liar, Fate.ANY)
     yield Sample("11-megapixels.webp", encode(picture("RGBA", (4000, 2750)), "WEBP", method=0), Fate.DONE)
     yield Sample("24-megapixels.heic", encode(picture("RGB", (5712, 4284)), "HEIF", quality=10), Fate.DONE)
     yield Sample(
         "22-megapixels-444.jpg", encode(picture(size=(5700, 4000)), "JPEG", progressive=True, subsampling=0), Fate.DONE
     )
     for mode in ("F", "CMYK", "LAB", "RGBA", "I;16", "1"):
-        name = f"39-megapixels-{mode.replace(';', '')}.tif"
-        yield Sample(name, encode(picture(mode, (7000, 5580)), "TIFF", compression="tiff_deflate"), Fate.DONE)
+        name = f"37-megapixels-{mode.replace(';', '')}.tif"
+        yield Sample(name, encode(picture(mode, (7000, 5340)), "TIFF", compression="tiff_deflate"), Fate.DONE)
     yield Sample("49-megapixels-one-strip.tif", _one_strip((7000, 7000)), Fate.REFUSED)
 
 

@@ -60,11 +60,16 @@ class Command(BaseCommand):
         self.stdout.write(self.style.SUCCESS(f"{version} serves, with {len(bundle.labels())} labels."))
 
     def check_installed(self) -> None:
-        """Find an undamaged model: the serving one, else the newest on disk, which then serves."""
+        """Find an undamaged model: the serving one, one that stands in for it, else the newest, which then serves."""
         version = ModelVersion.objects.serving()
         installed = bundles.find(settings.MODELS_DIR)
         if version and any(bundle.digest == version.digest and bundle.path == version.path for bundle in installed):
             self.stdout.write(f"{version} serves.")
+        elif version and version.path.exists() and (stand_in := ModelVersion.objects.stand_in()):
+            # Another one on the disk may have been taken out of service for its answers: it does not get it by a crash.
+            self.stdout.write(
+                f"The files of {version} are damaged: {stand_in} classifies until manage.py install_model repairs them."
+            )
         elif installed:
             self.serve(installed[0])
         else:

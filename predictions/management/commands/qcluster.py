@@ -19,6 +19,9 @@ class Command(qcluster.Command):  # type: ignore[misc]  # django-q2 has no types
     requires_system_checks = [Tags.caches, Tags.database, Tags.files]
     help = "Run the worker: django-q2's cluster of classifying processes, and the sweep. Exit 1 if it dies."
 
+    # Those of addresses, templates and the admin would load all pages and the API, into every process: 30 MB.
+    requires_system_checks = (Tags.caches, Tags.database, Tags.files, Tags.models)
+
     def handle(self, *args: Any, **options: Any) -> None:
         cluster.harden()
         if settings.METRICS_PORT and DIRECTORY not in os.environ:
