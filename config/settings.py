@@ -189,6 +189,8 @@ Q_CLUSTER = {
     "name": "classification",
     **stores.broker(BROKER_URL),
     "workers": WORKERS,
+    # Bells taken in advance; by default the square of WORKERS, unheard by idle workers of other machines.
+    "queue_limit": WORKERS,
     # Seconds after which a worker is ended that hangs in an image: before the lease ends, so that no other has it yet.
     # Otherwise a bell is answered for TASK_SECONDS (predictions/tasks.py) and the images claimed by then.
     "timeout": LEASE_SECONDS,

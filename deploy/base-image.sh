@@ -16,6 +16,8 @@ cp /etc/resolv.conf /etc/ssl/certs/ca-certificates.crt "$root/tmp/"
 mv "$root/tmp/resolv.conf" "$root/etc/" && mv "$root/tmp/ca-certificates.crt" "$root/etc/ssl/certs/"
 printf '[global]\ncert = /etc/ssl/certs/ca-certificates.crt\nbreak-system-packages = true\n' > "$root/etc/pip.conf"
 rm -rf "$root"/usr/share/{doc,man,info,locale}/* "$root"/var/{cache/apt,lib/apt/lists}/*
+# Nor has the image any compiled modules: Debian's packages compile theirs where they can, 26 MB.
+find "$root" -name __pycache__ -prune -exec rm -r {} +
 
 container=$(buildah from scratch)
 buildah add --quiet "$container" "$root" / >/dev/null

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes what compose.prod.yaml keeps in deploy/secrets, at random; what is there already stays.
+# Makes what the compose files of production keep in deploy/secrets, at random; what is there already stays.
 set -eu
 cd "$(dirname "$0")"
 random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
@@ -8,6 +8,7 @@ random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 mkdir -p secrets
 chmod 700 secrets
 umask 022
-[ -e secrets/secret_key ] || random > secrets/secret_key
-[ -e secrets/database_password ] || random > secrets/database_password
+for name in secret_key database_password metrics_token grafana_password; do
+    [ -e "secrets/$name" ] || random > "secrets/$name"
+done
 [ -e secrets/database_url ] || printf 'postgres://classification:%s@db/classification' "$(cat secrets/database_password)" > secrets/database_url

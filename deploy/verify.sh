@@ -20,6 +20,7 @@ check() {
     fi
 }
 
+export SITE=photos.example.org
 workflows=(.github/workflows/*.yml)
 compose_files=(deploy/compose*.yaml)
 mapfile -t scripts < <(git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
@@ -31,13 +32,14 @@ check "workflows, for what they let others do" zizmor --offline --no-progress --
 check "compose files, by their schema" check-jsonschema --builtin-schema vendor.compose-spec "${compose_files[@]}"
 if docker compose version >/dev/null 2>&1; then
     check "compose.yaml" docker compose --file deploy/compose.yaml config --quiet
-    check "compose.prod.yaml" env SITE=photos.example.org docker compose --file deploy/compose.prod.yaml config --quiet
+    check "compose.prod.yaml" docker compose --file deploy/compose.prod.yaml config --quiet
+    check "compose.metrics.yaml, on top of it" docker compose --file deploy/compose.prod.yaml \
+        --file deploy/compose.metrics.yaml config --quiet
 else
     echo "skipped  compose files, as Docker reads them: there is no docker compose"
 fi
 check "alert rules" promtool check rules deploy/prometheus/rules.yml
 check "alert rules, by their tests" promtool test rules deploy/prometheus/rules_test.yml
-export SITE=photos.example.org
 check "Caddyfile" caddy validate --config deploy/Caddyfile --adapter caddyfile
 if [ -n "${IMAGES:-}" ]; then
     deploy/images.sh || failed=1

@@ -37,6 +37,7 @@ LABEL_LENGTH = 200
 KEY_LENGTH = 255
 KEY_LIFETIME = timedelta(hours=24)
 FILE_GONE = "The file is no longer in the storage"
+FILE_FORBIDDEN = "The storage refuses this file, though it gives others: see what may be read there, or is archived"
 # What a worker needs to know of a row.
 CLAIMED = "attempts", "image_path", "queued_at", "rendered_at", "request_id", "sha256"
 

@@ -5,6 +5,7 @@ image waits for its labels. What a crash or a full disk prevented is made up for
 """
 
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from io import BytesIO
 from pathlib import PurePath
@@ -37,6 +38,10 @@ PATIENCE = timedelta(minutes=1)
 
 # Images that this process set about, but whose storage had no room, or was away. The database may be on the same disk.
 _owed: dict[int, ImagePrediction] = {}
+
+
+class FileForbidden(OSError):
+    """The storage refuses a file, and gives others: it is forbidden, or in an archive. Who asks again asks in vain."""
 
 
 def name_of(prediction: ImagePrediction, kind: str) -> str:
@@ -136,7 +141,7 @@ def make(prediction: ImagePrediction, image: Image.Image | None = None) -> bool:
     except StorageAway:
         _owed[prediction.pk] = prediction
         raise
-    except (NotAnImage, FileNotFoundError, MemoryError) as error:
+    except (NotAnImage, FileNotFoundError, FileForbidden, MemoryError) as error:
         logger.warning("Prediction %s: no thumbnail: %s", prediction.pk, error)
     except OSError as error:
         logger.warning("Prediction %s: no thumbnail yet: %s", prediction.pk, error)
@@ -165,9 +170,26 @@ def _unmark() -> bool:
 
 
 def read(prediction: ImagePrediction) -> Image.Image:
-    """Open an image from its storage; its bytes are then in memory. Raises NotAnImage and OSError."""
+    """Open an image from its storage; its bytes are then in memory. Raises NotAnImage, FileForbidden and OSError."""
+    try:
+        return open_image(BytesIO(_content(prediction)))
+    except StorageAway as error:
+        if error.refuses and _gives_others(prediction):
+            raise FileForbidden(f"The storage refuses {prediction.image_path.name}, and gives others") from error
+        raise
+
+
+def _content(prediction: ImagePrediction) -> bytes:
     with prediction.image_path.open("rb") as file:
-        return open_image(BytesIO(file.read()))
+        return bytes(file.read())
+
+
+def _gives_others(prediction: ImagePrediction) -> bool:
+    """Return whether one of the newest classified images can be read: if not, the whole storage is away."""
+    for other in ImagePrediction.objects.filter(status=Status.DONE).exclude(pk=prediction.pk).order_by("-pk")[:3]:
+        with suppress(OSError):
+            return bool(_content(other))
+    return False
 
 
 def _write(prediction: ImagePrediction, image: Image.Image) -> None:

@@ -42,7 +42,8 @@ def answered(ask: Callable[P, T]) -> Callable[P, T]:
             if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
                 raise FileNotFoundError("There is no such file in the bucket") from error
             logger.error("S3 refuses: %s", error)
-            raise StorageAway from error
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            raise StorageAway(refuses=400 <= status < 500) from error
         except (BotoCoreError, Boto3Error) as error:
             logger.error("S3 does not answer: %s", error)
             raise StorageAway from error

@@ -31,8 +31,9 @@ class StorageAway(OSError):
 
     reason = "storage_away"  # for predictions.metrics
 
-    def __init__(self) -> None:
+    def __init__(self, *, refuses: bool = False) -> None:
         super().__init__("The storage for photos is not available, try again in a moment")
+        self.refuses = refuses  # it answers: whether it gives nothing, or not this file, other files tell
 
 
 class PhotoStorage(Storage, ABC):

@@ -13,7 +13,7 @@ from classifier.images import NotAnImage, taken_at
 from classifier.memory import at_most
 from classifier.models import ModelVersion
 from predictions import logs, metrics, queue, renditions, serving
-from predictions.models import FILE_GONE, Answer, Classification, ImagePrediction
+from predictions.models import FILE_FORBIDDEN, FILE_GONE, MAX_ATTEMPTS, Answer, Classification, ImagePrediction
 from predictions.serving import Model, Serving
 from predictions.storage import StorageAway
 
@@ -170,6 +170,9 @@ def look(prediction: ImagePrediction, classifier: "Classifier", *, is_seen: bool
         return FILE_GONE
     except StorageAway:
         raise
+    except renditions.FileForbidden as error:
+        logger.warning("Prediction %s: attempt %d failed: %s", prediction.pk, prediction.attempts, error)
+        return FILE_FORBIDDEN if prediction.attempts >= MAX_ATTEMPTS else None
     except Exception:
         logger.exception("Prediction %s: attempt %d failed", prediction.pk, prediction.attempts)
         return None

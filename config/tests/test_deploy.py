@@ -3,6 +3,7 @@
 import fnmatch
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,23 @@ def test_no_secret_of_production_stands_in_an_environment() -> None:
         environment = production["services"][name]["environment"]
         assert SECRETS.items() <= environment.items()
         assert not {"SECRET_KEY", "DATABASE_URL"} & environment.keys()
-    made = re.findall(r"> (secrets/\w+)", (DEPLOY / "make-secrets.sh").read_text())
-    assert {secret["file"] for secret in production["secrets"].values()} == set(made)
+
+
+def test_make_secrets_makes_what_the_compose_files_mount_and_never_changes_it(tmp_path: Path) -> None:
+    script = tmp_path / "make-secrets.sh"
+    shutil.copy(DEPLOY / script.name, script)
+    assert run(script).returncode == 0
+    made = {f"secrets/{path.name}": path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    mounted = compose("compose.prod.yaml")["secrets"] | compose("compose.metrics.yaml")["secrets"]
+    assert set(made) == {secret["file"] for secret in mounted.values()}
+    assert len(set(made.values())) == len(made)
+    assert min(map(len, made.values())) >= 64
+    assert f":{made['secrets/database_password']}@" in made["secrets/database_url"]
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "secrets" / "metrics_token").unlink()
+    assert run(script).returncode == 0
+    again = {f"secrets/{path.name}": path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    assert {name for name in made if made[name] != again[name]} == {"secrets/metrics_token"}
 
 
 def test_development_is_where_the_tutorial_has_it() -> None:
@@ -105,12 +121,16 @@ def test_development_is_where_the_tutorial_has_it() -> None:
     assert "CREATE DATABASE classification_test" in (DEPLOY / "databases.sql").read_text()
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.prod.yaml"])
-def test_docker_reads_the_compose_files(name: str) -> None:
+@pytest.mark.parametrize(
+    "names", [["compose.yaml"], ["compose.prod.yaml"], ["compose.prod.yaml", "compose.metrics.yaml"]]
+)
+def test_docker_reads_the_compose_files(names: list[str]) -> None:
     if run("sh", "-c", "docker compose version").returncode:
         pytest.skip("there is no docker compose")
-    result = run("docker", "compose", "--file", DEPLOY / name, "config", "--services", SITE="photos.example.org")
-    assert set(result.stdout.split()) == set(compose(name)["services"]), result.stderr
+    files = [word for name in names for word in ("--file", DEPLOY / name)]
+    result = run("docker", "compose", *files, "config", "--services", SITE="photos.example.org")
+    services = set().union(*(compose(name)["services"] for name in names))
+    assert set(result.stdout.split()) == services, result.stderr
 
 
 # --- Releases --------------------------------------------------------------------------------------------------------

@@ -4,13 +4,17 @@ import multiprocessing
 import os
 import signal
 import time
+from threading import Thread
 from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
-from django_q.models import Schedule
+from django.utils import timezone
+from django_q.conf import Conf
+from django_q.models import OrmQ, Schedule
+from django_q.pusher import pusher
 
-from predictions import cluster
+from predictions import cluster, queue
 from predictions.cluster import Flag, ProcessLock, Queue, shared_value
 
 fork = multiprocessing.get_context("fork")
@@ -108,6 +112,24 @@ def test_a_sweep_that_fails_does_not_end_the_sweeping(caplog: pytest.LogCaptureF
     with connection.execute_wrapper(away_once):
         cluster.keep_sweeping(Guard(2))  # type: ignore[arg-type]
     assert caplog.text.count("The sweep failed") == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cluster_leaves_the_bells_that_its_workers_cannot_hear_to_others() -> None:
+    queue.ring(30)
+    taken, full = Queue(maxsize=Conf.QUEUE_LIMIT), Flag()
+
+    def let_it_end() -> None:
+        while not taken.full():
+            time.sleep(0.01)
+        full.set()
+        taken.get()  # it waits with one more in its hand
+
+    waiter = Thread(target=let_it_end)
+    waiter.start()
+    pusher(taken, full)
+    waiter.join()
+    assert OrmQ.objects.filter(lock__gt=timezone.now()).count() == Conf.WORKERS + 1
 
 
 @pytest.mark.django_db

@@ -21,7 +21,7 @@ from PIL import Image
 from classifier.models import ModelVersion
 from config.tests.aws import BUCKET, Aws, storages
 from config.tests.environment import image_bytes
-from predictions import consistency, readiness, services, tasks
+from predictions import consistency, readiness, renditions, services, tasks
 from predictions.models import ImagePrediction, Status
 from predictions.storage import StorageAway, photos
 
@@ -185,7 +185,9 @@ def test_while_it_is_away_uploads_are_refused_and_leave_nothing(
     (tmp_path / "a.jpg").write_bytes(image_bytes())
     with pytest.raises(CommandError, match="the same command goes on"):
         call_command("import_images", tmp_path / "a.jpg")
-    assert "does not answer" in readiness.check_storage()
+    ready = client.get("/readyz")
+    assert ready.status_code == 503
+    assert "does not answer" in ready.json()["checks"]["storage"]
     assert not ImagePrediction.objects.exists()
     outage()
     assert s3.names() == []
@@ -218,6 +220,64 @@ def test_an_outage_of_any_length_loses_no_accepted_photo(
     tasks.classify_pending()
     assert set(ImagePrediction.objects.values_list("status", "attempts")) == {(Status.DONE, 1)}
     assert len(s3.names()) == 2 * len(rows)
+
+
+def keep_as(aws: Aws, prediction: ImagePrediction, storage_class: str) -> None:
+    """Move a photo to GLACIER, where S3 refuses (403) whoever wants to read it, or back."""
+    key = f"some/prefix/{prediction.image_path.name}"
+    aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=image_bytes(), StorageClass=storage_class)
+
+
+def try_again() -> None:
+    """Let the lease of what was tried end, and have the images classified."""
+    ImagePrediction.objects.filter(status=Status.PROCESSING).update(lease_expires_at=timezone.now())
+    services.recover_stale()
+    tasks.classify_pending()
+
+
+def test_a_photo_that_is_refused_alone_fails_after_three_attempts(s3: Aws, submit: Submit, model: ModelVersion) -> None:
+    refused, other = submit("a.jpg", image_bytes()), submit("b.jpg", image_bytes() + b"b")
+    keep_as(s3, refused, "GLACIER")
+    tasks.classify_pending()
+    refused.refresh_from_db()
+    assert (refused.status, refused.attempts) == (Status.PROCESSING, 0)  # nothing tells it from an outage yet
+    tasks.classify_pending()
+    states = []
+    for _ in range(4):
+        try_again()
+        refused.refresh_from_db()
+        states.append((refused.status, refused.attempts))
+    assert states == [(Status.PROCESSING, 1), (Status.PROCESSING, 2), (Status.FAILED, 3), (Status.FAILED, 3)]
+    assert refused.error.startswith("The storage refuses this file, though it gives others")
+    other.refresh_from_db()
+    assert (other.status, other.attempts) == (Status.DONE, 1)
+
+
+def test_a_bucket_that_refuses_every_photo_fails_none(s3: Aws, submit: Submit, model: ModelVersion) -> None:
+    earlier = submit("a.jpg", image_bytes())
+    tasks.classify_pending()
+    rows = [submit("a.jpg", image_bytes() + b"%d" % number) for number in range(2)]
+    for row in [earlier, *rows]:
+        keep_as(s3, row, "GLACIER")
+    for _ in range(5):
+        try_again()
+        assert set(ImagePrediction.objects.exclude(pk=earlier.pk).values_list("attempts", flat=True)) == {0}
+    for row in [earlier, *rows]:
+        keep_as(s3, row, "STANDARD")
+    try_again()
+    assert set(ImagePrediction.objects.values_list("status", "attempts")) == {(Status.DONE, 1)}
+
+
+def test_the_thumbnail_of_a_photo_that_is_refused_is_given_up(s3: Aws, submit: Submit, model: ModelVersion) -> None:
+    submit("a.jpg", image_bytes())
+    tasks.classify_pending()
+    same = submit("b.jpg", image_bytes())  # known by its bytes: its file is read for the thumbnail only
+    keep_as(s3, same, "GLACIER")
+    tasks.classify_pending()
+    same.refresh_from_db()
+    assert (same.status, bool(same.rendered_at)) == (Status.DONE, True)
+    assert not renditions._owed
+    assert not photos().exists(renditions.name_of(same, renditions.THUMBNAIL))
 
 
 def test_thumbnails_are_made_once_it_is_back(

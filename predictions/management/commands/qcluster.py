@@ -15,11 +15,9 @@ from predictions.scraping import DIRECTORY, serve
 
 
 class Command(qcluster.Command):  # type: ignore[misc]  # django-q2 has no types
-    # Not those of URLs: they load every page, and the six processes would take 23 MB more.
-    requires_system_checks = [Tags.caches, Tags.database, Tags.files]
     help = "Run the worker: django-q2's cluster of classifying processes, and the sweep. Exit 1 if it dies."
 
-    # Those of addresses, templates and the admin would load all pages and the API, into every process: 30 MB.
+    # Those of addresses, templates and the admin would load all pages and the API: 23 MB more for its six processes.
     requires_system_checks = (Tags.caches, Tags.database, Tags.files, Tags.models)
 
     def handle(self, *args: Any, **options: Any) -> None:
