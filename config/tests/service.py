@@ -263,7 +263,7 @@ class Commands(Service):
         return self
 
 
-def photo_variants(count: int) -> list[bytes]:
-    """Return images that differ in their bytes."""
+def photo_variants(count: int, start: int = 0) -> list[bytes]:
+    """Return images that differ in their bytes, numbered from `start`."""
     first = BytesIO(image_bytes(size=(320, 240))).getvalue()
-    return [first + b"%d" % number for number in range(count)]
+    return [first + b"%d" % number for number in range(start, start + count)]

@@ -1,6 +1,7 @@
 """The whole service from outside: real processes, a real database, a real model, real signals."""
 
 import os
+import shutil
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from classifier.bundle import Bundle
-from config.tests.environment import LABELS
+from config.tests.environment import LABELS, variant
 from config.tests.service import Service, photo_variants, wait_until
 
 shares_a_service = pytest.mark.xdist_group("service")
@@ -49,6 +50,32 @@ def test_uploads_wait_for_a_model_and_nothing_is_lost(tmp_path: Path, small_bund
         service.install(small_bundle)
         assert {row["status"] for row in service.wait_done(accepted)} == {"done"}
         assert set(service.checks().values()) == {"ok"}
+
+
+def test_the_serving_model_is_swapped_under_load_and_no_image_notices(tmp_path: Path, small_bundle: Bundle) -> None:
+    newer = variant(small_bundle, tmp_path, "abc")
+    swap = f"""
+import time
+from pathlib import Path
+from classifier.bundle import Bundle
+from classifier.models import ModelVersion
+first = ModelVersion.objects.serving()
+second = ModelVersion.objects.install(Bundle.read(Path("{tmp_path}/var/models/{newer.name}")))
+for number in range(40):
+    ModelVersion.objects.promote((first, second)[number % 2])
+    time.sleep(0.1)
+"""
+    with Service(tmp_path, small_bundle) as service, ThreadPoolExecutor(8) as pool:
+        shutil.copytree(newer.path, service.folder / "var" / "models" / newer.name)
+        swapping = pool.submit(service.manage, "shell", "-c", swap)
+        accepted: list[int] = []
+        while not swapping.done():
+            accepted += [row["id"] for row in pool.map(service.post, photo_variants(20, start=len(accepted)))]
+        rows = service.wait_done(accepted)
+        assert swapping.result().returncode == 0
+        assert {row["status"] for row in rows} == {"done"}
+        assert {row["top_prediction"] in LABELS for row in rows} == {True, False}  # both versions have answered
+        assert "Traceback" not in service.log()
 
 
 def test_killing_everything_loses_nothing_and_does_nothing_twice(tmp_path: Path, small_bundle: Bundle) -> None:
