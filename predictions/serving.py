@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 # What this process has loaded was whole then, and stays in use; what has no traffic any more is let go.
 _loaded: dict[tuple[Path, str], Classifier] = {}
+_refused: set[tuple[Path, str]] = set()
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,12 @@ class Serving:
 
     model: Model  # the serving version's, or what stands in for it
     traffic: Traffic
+    others: dict[ModelVersion, Model]  # those with a share that are not damaged
+    shadows: Sequence[Model]  # likewise
 
     def model_for(self, sha256: str) -> Model:
         """Return what is to classify an image; if its version is damaged, the serving one is."""
-        version = self.traffic.version_for(sha256)
-        if version == self.traffic.serving:
-            return self.model
-        return _load(version) or self.model
-
-    def shadows(self) -> list[Model]:
-        """Return the undamaged versions that classify without anybody seeing it."""
-        return [model for version in self.traffic.shadows if (model := _load(version))]
+        return self.others.get(self.traffic.version_for(sha256), self.model)
 
 
 def current() -> Serving | None:
@@ -58,7 +55,8 @@ def current() -> Serving | None:
     traffic = ModelVersion.objects.traffic()
     if traffic and (model := _load(traffic.serving) or _stand_in(traffic.serving)):
         _let_go_of_all_but([traffic.serving, model.version, *traffic.others, *traffic.shadows])
-        return Serving(model, traffic)
+        others = {version: loaded for version in traffic.others if (loaded := _load(version))}
+        return Serving(model, traffic, others, [loaded for version in traffic.shadows if (loaded := _load(version))])
     if not traffic or not others_have(traffic.serving):
         waiting = ImagePrediction.objects.pending().count()
         logger.warning("No model is installed, or none is whole: %d images wait. Run manage.py install_model", waiting)
@@ -87,8 +85,11 @@ def _load(version: ModelVersion) -> Model | None:
     try:
         _loaded[key] = _loaded.get(key) or Classifier(read_as_installed(*key))
     except BundleError as error:
-        logger.error("%s is refused: %s", version, error)
+        if key not in _refused:  # or every claim would say so
+            logger.error("%s is refused: %s", version, error)
+        _refused.add(key)
         return None
+    _refused.discard(key)
     return Model(version, _loaded[key])
 
 

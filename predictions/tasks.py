@@ -114,7 +114,7 @@ def classify(predictions: list[ImagePrediction], models: Serving, *, within: flo
 
 def shadow(predictions: list[ImagePrediction], models: Serving) -> None:
     """Have the shadows classify the same images, now that their answers are out. Nothing of it holds anything up."""
-    for model in models.shadows():
+    for model in models.shadows:
         answers = []
         for prediction in predictions:
             try:
