@@ -3,6 +3,7 @@
 import time
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import models, transaction
@@ -30,10 +31,12 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         )
 
     @transaction.atomic
-    def install(self, bundle: Bundle) -> "ModelVersion":
-        """Register an installed bundle and let it serve, instead of the one that did."""
-        self.filter(serving=True).exclude(name=bundle.name).update(serving=False)
-        fields = {"backbone": bundle.backbone, "digest": bundle.digest, "serving": True, "served_at": timezone.now()}
+    def install(self, bundle: Bundle, serve: bool = True) -> "ModelVersion":
+        """Register an installed bundle and let it serve, instead of the one that did; or leave who serves as it is."""
+        fields: dict[str, Any] = {"backbone": bundle.backbone, "digest": bundle.digest}
+        if serve:
+            self.filter(serving=True).exclude(name=bundle.name).update(serving=False)
+            fields |= {"serving": True, "served_at": timezone.now()}
         return self.update_or_create(name=bundle.name, defaults=fields)[0]
 
 
