@@ -11,9 +11,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from classifier.bundle import Bundle
-from classifier.export import ExportError, Source, compare, export
+from classifier.drafts import ExportError
+from classifier.export import compare, export
 from classifier.models import ModelVersion
 from classifier.runtime import Classifier
+from classifier.sources import Source
 from config.tests.environment import LABELS, image_bytes
 
 
