@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import urllib3
@@ -19,8 +19,9 @@ from urllib3.filepost import encode_multipart_formdata
 
 from classifier.images import open_image
 from classifier.preprocessing import load_pixels
-from classifier.runtime import load
+from classifier.runtime import Classifier, load
 
+ROUNDS = 5
 IDLE_POLL_SECONDS = 0.005
 # During a burst, asking more often would measure the asking: the machine that answers is the one that classifies.
 BURST_POLL_SECONDS = 0.025
@@ -33,11 +34,22 @@ class BenchmarkError(Exception):
     """The measurement could not be made; the message says why."""
 
 
-def read_photos(folder: Path | None) -> list[bytes]:
-    """Return the photos of a folder, or 16 made-up JPEGs of 500 x 375, if there is none. Raises BenchmarkError."""
+class Photo(NamedTuple):
+    """A JPEG to measure with, and the name of the folder it is in, which may be its label."""
+
+    content: bytes
+    folder: str
+
+
+def read_photos(folder: Path | None) -> list[Photo]:
+    """Return the photos of a folder and those below it, or 16 made-up JPEGs of 500 x 375 without one.
+
+    Raises BenchmarkError when the folder has none.
+    """
     if folder is None:
-        return [_made_up_photo(seed) for seed in range(16)]
-    photos = [path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix.lower() in {".jpg", ".jpeg"}]
+        return [Photo(_made_up_photo(seed), "") for seed in range(16)]
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in {".jpg", ".jpeg"}]
+    photos = [Photo(path.read_bytes(), path.parent.name if path.parent != folder else "") for path in paths]
     if not photos:
         raise BenchmarkError(f"{folder} has no JPEG photos")
     return photos
@@ -53,18 +65,47 @@ def _made_up_photo(seed: int) -> bytes:
     return file.getvalue()
 
 
-def measure_steps(path: Path, digest: str, photos: Sequence[bytes]) -> dict[str, float]:
-    """Return the median milliseconds of decoding with preprocessing, and of inference, in one process."""
-    classifier = load(path, digest)
-    decode, inference = [], []
-    for photo in list(photos) * 3:
-        start = time.perf_counter()
-        pixels = load_pixels(open_image(BytesIO(photo)), classifier.bundle.preprocessing)
-        middle = time.perf_counter()
-        classifier.infer(pixels)
-        decode.append(middle - start)
-        inference.append(time.perf_counter() - middle)
-    return {"decode_ms": _median_ms(decode), "inference_ms": _median_ms(inference)}
+def measure_side_by_side(classifiers: Sequence[Classifier], photos: Sequence[Photo]) -> list[dict[str, float]]:
+    """Return of each model, in this process, the median milliseconds of its steps, and how good its answers are.
+
+    They take turns photo by photo, for several rounds, so that whatever slows the machine slows all of them. A photo
+    whose folder is named as one of a model's labels tells its accuracy; agreement is with the first model.
+    """
+    labels = {label for classifier in classifiers for label in classifier.labels}
+    known = [index for index, photo in enumerate(photos) if photo.folder in labels]
+    runs = [[_run(classifier, photo.content) for classifier in classifiers] for photo in list(photos) * ROUNDS]
+    first, results = [runs_of_photo[0].label for runs_of_photo in runs[: len(photos)]], []
+    for steps in zip(*runs, strict=True):
+        answers = [step.label for step in steps[: len(photos)]]
+        result = {
+            "decode_ms": _median_ms([step.decode for step in steps]),
+            "inference_ms": _median_ms([step.inference for step in steps]),
+            "photo_ms": _median_ms([step.decode + step.inference for step in steps]),
+        }
+        if known:
+            right = sum(answers[index] == photos[index].folder for index in known)
+            result |= {"labelled_photos": len(known), "accuracy": right / len(known)}
+        if len(classifiers) > 1:
+            result["inference_ratio"] = statistics.median(
+                step.inference / pair[0].inference for step, pair in zip(steps, runs, strict=True)
+            )
+            result["agreement"] = sum(map(str.__eq__, answers, first)) / len(photos)
+        results.append(result)
+    return results
+
+
+class _Run(NamedTuple):
+    decode: float  # seconds
+    inference: float  # seconds
+    label: str
+
+
+def _run(classifier: Classifier, photo: bytes) -> _Run:
+    start = time.perf_counter()
+    pixels = load_pixels(open_image(BytesIO(photo)), classifier.bundle.preprocessing)
+    middle = time.perf_counter()
+    label = classifier.infer(pixels).labels[0].label
+    return _Run(middle - start, time.perf_counter() - middle, label)
 
 
 def measure_floor(path: Path, digest: str, photos: Sequence[bytes], processes: int, seconds: float = 4) -> float:
@@ -201,11 +242,16 @@ def _p95_ms(seconds: Sequence[float]) -> float:
     return statistics.quantiles(seconds, n=20, method="inclusive")[-1] * 1000
 
 
-def summary(results: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the figures as rows of a table, named for people."""
+def summary(results: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Return the figures as rows of a table, named for people, with a column for each of the results."""
     names = {
         "decode_ms": ("decode and preprocess, median", "{:.1f} ms"),
         "inference_ms": ("inference, median", "{:.1f} ms"),
+        "photo_ms": ("both, median", "{:.1f} ms"),
+        "inference_ratio": ("inference, times the first's", "{:.2f}"),
+        "agreement": ("best label is the first's", "{:.1%}"),
+        "labelled_photos": ("photos in folders of their label", "{}"),
+        "accuracy": ("best label is right", "{:.1%}"),
         "floor_images_per_s": ("floor: plain loop on all cores", "{:.0f} images/s"),
         "idle_p50_ms": ("upload to result, idle, p50", "{:.0f} ms"),
         "idle_p95_ms": ("upload to result, idle, p95", "{:.0f} ms"),
@@ -216,4 +262,8 @@ def summary(results: dict[str, Any]) -> list[tuple[str, str]]:
         "burst_images_per_s": ("burst, end to end", "{:.0f} images/s"),
         "burst_to_floor": ("burst to floor", "{:.2f}"),
     }
-    return [(name, form.format(results[key])) for key, (name, form) in names.items() if key in results]
+    return [
+        (name, [form.format(result[key]) for result in results])
+        for key, (name, form) in names.items()
+        if key in results[0]
+    ]

@@ -3,19 +3,23 @@
 LiteRT is a native runtime with threads of its own, so it is loaded in the process that uses it, never before a fork.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
-from classifier.bundle import MODEL, Bundle, BundleError, read_as_installed
+from classifier.bundle import BYTES, MODEL, SCALINGS, Bundle, BundleError, read_as_installed
 from classifier.preprocessing import load_pixels
 
 TOP = 5
+Floats = npt.NDArray[np.float32]
+Run = Callable[[Floats], dict[str, Floats]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Classification:
     """What the model says of an image: the best labels first, and the pooled features."""
 
     labels: list[Label]
-    embedding: npt.NDArray[np.float32]  # shape (features,), 1280 for MobileNetV2
+    embedding: Floats | None  # shape (features,), 1280 for MobileNetV2; None of a ready-made model that gives none
 
 
 class Classifier:
@@ -49,32 +53,28 @@ class Classifier:
         try:
             interpreter = Interpreter(str(bundle.path / MODEL), num_threads=1)
             interpreter.allocate_tensors()
-            self._signature = interpreter.get_signature_runner()
-            classes = int(self._signature.get_output_details()["probabilities"]["shape"][-1])
-        except (ValueError, RuntimeError, KeyError) as error:
-            raise BundleError(f"{bundle.path / MODEL} cannot be loaded: {error}") from error
-        if classes != len(self.labels):
-            raise BundleError(
-                f"{bundle.path}: the model has {classes} classes, but there are {len(self.labels)} labels"
+            self._run = _standard(interpreter, bundle, len(self.labels)) or _ReadyMade(
+                interpreter, bundle, len(self.labels)
             )
+        except (ValueError, RuntimeError) as error:
+            raise BundleError(f"{bundle.path / MODEL} cannot be loaded: {error}") from error
 
     def classify(self, image: Image.Image) -> Classification:
         """Decode an opened image and classify it. Raises NotAnImage."""
         return self.infer(load_pixels(image, self.bundle.preprocessing))
 
-    def run(self, pixels: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
+    def run(self, pixels: Floats) -> dict[str, Floats]:
         """Return the model's raw outputs for such pixels: "probabilities" (1, classes), "embedding" (1, features)."""
-        outputs: dict[str, npt.NDArray[np.float32]] = self._signature(pixels=pixels)
-        return outputs
+        return self._run(pixels)
 
-    def infer(self, pixels: npt.NDArray[np.float32]) -> Classification:
+    def infer(self, pixels: Floats) -> Classification:
         """Classify float32 pixels of shape (1, size, size, 3), RGB, 0 to 255."""
         outputs = self.run(pixels)
         probabilities = outputs["probabilities"][0]
         best = np.argsort(probabilities)[::-1][:TOP]
         # Rounding errors of a softmax can exceed 1 by an ulp.
         labels = [Label(self.labels[index], min(float(probabilities[index]), 1.0)) for index in best]
-        return Classification(labels, outputs["embedding"][0])
+        return Classification(labels, outputs["embedding"][0] if "embedding" in outputs else None)
 
 
 @lru_cache(maxsize=1)
@@ -84,3 +84,85 @@ def load(path: Path, digest: str) -> Classifier:
     Raises BundleError when the folder does not hold the bundle with that digest, undamaged.
     """
     return Classifier(read_as_installed(path, digest))
+
+
+def _standard(interpreter: Interpreter, bundle: Bundle, classes: int) -> Run | None:
+    """Return the signature that models exported here have, or None: floats in and out, named as run() names them."""
+    spec = bundle.preprocessing
+    for key, names in interpreter.get_signature_list().items():
+        if names["inputs"] == ["pixels"] and "probabilities" in names["outputs"]:
+            signature = interpreter.get_signature_runner(key)
+            details = {**signature.get_input_details(), **signature.get_output_details()}
+            if bundle.softmax or spec.scaling != "none" or any(of["dtype"] != np.float32 for of in details.values()):
+                return None
+            _check_classes(int(details["probabilities"]["shape"][-1]), classes)
+            return lambda pixels: signature(pixels=pixels)
+    return None
+
+
+def _check_classes(classes: int, labels: int) -> None:
+    if classes != labels:
+        raise ValueError(f"the model has {classes} classes, but there are {labels} labels")
+
+
+class _ReadyMade:
+    """A model with tensors of its own: floats or quantized integers, with or without scaling, softmax, embedding."""
+
+    def __init__(self, interpreter: Interpreter, bundle: Bundle, classes: int) -> None:
+        """Find the tensors. Raises ValueError if they are not those of a classifier of square RGB images."""
+        self._interpreter, self._softmax = interpreter, bundle.softmax
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        self._input, size = inputs[0], bundle.preprocessing.size
+        if len(inputs) != 1 or self._input["shape"].tolist() != [1, size, size, 3]:
+            raise ValueError(f"it takes {shapes(inputs)} and not {(1, size, size, 3)}, one square RGB image")
+        if len(outputs) == 1:
+            _check_classes(int(outputs[0]["shape"][-1]), classes)
+        answers = [of for of in outputs if of["shape"].prod() == classes]
+        if len(answers) != 1:
+            raise ValueError(f"of its outputs, {shapes(outputs)}, exactly one must have {classes} values, one a label")
+        self._answer = answers[0]
+        others = [of for of in outputs if of is not self._answer]
+        self._embedding = others[0] if len(others) == 1 else None
+        self._scale, self._offset = _encoding(self._input, bundle.preprocessing.scaling)
+
+    def __call__(self, pixels: Floats) -> dict[str, Floats]:
+        self._interpreter.set_tensor(self._input["index"], self._encode(pixels))
+        self._interpreter.invoke()
+        answer = self._decode(self._answer)
+        outputs = {"probabilities": _softmax(answer) if self._softmax else answer}
+        return outputs if self._embedding is None else {**outputs, "embedding": self._decode(self._embedding)}
+
+    def _encode(self, pixels: Floats) -> npt.NDArray[Any]:
+        values: Floats = pixels * self._scale + self._offset
+        kind = self._input["dtype"]
+        if kind == np.float32:
+            return values
+        limits = np.iinfo(kind)
+        integers: npt.NDArray[Any] = np.rint(values).clip(limits.min, limits.max).astype(kind)
+        return integers
+
+    def _decode(self, of: dict[str, Any]) -> Floats:
+        values: npt.NDArray[Any] = self._interpreter.get_tensor(of["index"]).reshape(1, -1)
+        step, zero = of["quantization"]
+        floats: Floats = values.astype(np.float32, copy=False)
+        return (floats - np.float32(zero)) * np.float32(step) if step else floats
+
+
+def _encoding(of: dict[str, Any], scaling: str) -> tuple[Floats, Floats]:
+    """Return what pixels, 0 to 255, are multiplied by and what is added to make values of the input tensor."""
+    if scaling == BYTES:
+        return np.ones(1, dtype=np.float32), np.full(1, np.iinfo(of["dtype"]).min, dtype=np.float32)
+    scale, offset = (np.asarray(value, dtype=np.float32) for value in SCALINGS[scaling])
+    step, zero = of["quantization"]
+    return (scale / np.float32(step), offset / np.float32(step) + np.float32(zero)) if step else (scale, offset)
+
+
+def _softmax(logits: Floats) -> Floats:
+    powers: Floats = np.exp(logits - logits.max())
+    powers /= powers.sum()
+    return powers
+
+
+def shapes(tensors: list[dict[str, Any]]) -> str:
+    """Return the shapes of tensors as LiteRT tells them, for people."""
+    return ", ".join(str(tuple(of["shape"].tolist())) for of in tensors)

@@ -18,6 +18,9 @@ from predictions.serving import Model, Serving
 from predictions.storage import StorageAway
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from classifier.runtime import Classifier
 
 logger = logging.getLogger(__name__)
@@ -162,7 +165,7 @@ def look(prediction: ImagePrediction, classifier: "Classifier", *, is_seen: bool
             milliseconds,
             moment and timezone.make_aware(moment),
             is_rendered,
-            said.embedding.clip(-LARGEST, LARGEST).astype("<f2").tobytes() if settings.KEEP_EMBEDDINGS else None,
+            pack(said.embedding),
         )
     except NotAnImage as error:
         return str(error)
@@ -176,6 +179,13 @@ def look(prediction: ImagePrediction, classifier: "Classifier", *, is_seen: bool
     except Exception:
         logger.exception("Prediction %s: attempt %d failed", prediction.pk, prediction.attempts)
         return None
+
+
+def pack(embedding: "NDArray[np.float32] | None") -> bytes | None:
+    """Return what is kept of an embedding; nothing, if the model has none, or none are wanted."""
+    if embedding is None or not settings.KEEP_EMBEDDINGS:
+        return None
+    return embedding.clip(-LARGEST, LARGEST).astype("<f2").tobytes()
 
 
 def write_down(looked_at: list[LookedAt]) -> None:

@@ -1,12 +1,13 @@
 """A model on disk is whole and undamaged, or it is refused."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from classifier import bundle as bundles
-from classifier.bundle import Bundle, BundleError
+from classifier.bundle import Bundle, BundleError, Preprocessing
 from classifier.runtime import Classifier, load
 from config.tests.environment import LABELS
 
@@ -48,6 +49,33 @@ def test_a_senseless_manifest_is_refused(copy: Bundle, content: str) -> None:
         Bundle.read(copy.path)
 
 
+def test_bundles_of_earlier_days_keep_their_identity(tmp_path: Path) -> None:
+    manifest = {
+        "backbone": "mobilenetv2_1.00_224",
+        "origin": "keras.applications, imagenet",
+        "classes": 1000,
+        "preprocessing": {"size": 224, "crop": 0.875},
+        "sha256": {"model.tflite": "a" * 64, "labels.json": "b" * 64},
+    }
+    (tmp_path / "bundle.json").write_text(json.dumps(manifest))
+    bundle = Bundle.read(tmp_path)
+    assert bundle.digest == "8533529705643bdb2e2bac165cb8691d206eeb03445d30118b6628d1933f826a"
+    assert bundle.about == {name: manifest[name] for name in ("backbone", "origin", "classes")}
+    assert (bundle.preprocessing.scaling, bundle.softmax, bundle.card()) == ("none", False, "")
+
+
+def test_what_is_done_before_and_behind_the_model_is_part_of_the_identity(copy: Bundle) -> None:
+    model, about = (copy.path / "model.tflite").read_bytes(), {"backbone": "small"}
+    scaled = Preprocessing(96, 0.875, "unit")
+    digests = {
+        bundles.write(copy.path, model, LABELS, spec, about, softmax=softmax).digest
+        for spec in (copy.preprocessing, scaled)
+        for softmax in (False, True)
+    }
+    assert len(digests) == 4
+    assert copy.digest in digests
+
+
 def test_another_bundle_in_its_place_is_refused(copy: Bundle) -> None:
     with pytest.raises(BundleError, match="its digest differs"):
         load(copy.path, "0" * 64)
@@ -68,7 +96,6 @@ def test_what_is_no_model_is_refused(copy: Bundle) -> None:
 
 
 def draft_of(bundle: Bundle, folder: Path) -> Bundle:
-    folder.mkdir()
     model = (bundle.path / "model.tflite").read_bytes()
     return bundles.write(folder, model, bundle.labels(), bundle.preprocessing, {"backbone": "small"})
 

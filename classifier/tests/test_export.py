@@ -10,11 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from PIL import Image
 
+from classifier import bundle as bundles
 from classifier.bundle import Bundle, write
-from classifier.export import ExportError, Source, compare, export
+from classifier.drafts import ExportError
+from classifier.export import compare, export
+from classifier.images import open_image
 from classifier.models import ModelVersion
 from classifier.runtime import Classifier
+from classifier.sources import Source
 from config.tests.environment import LABELS, image_bytes
 
 
@@ -208,6 +213,61 @@ def test_classify_refuses_a_damaged_model(model: ModelVersion) -> None:
     (model.path / "bundle.json").write_text("{}")
     with pytest.raises(CommandError, match="cannot be read"):
         call_command("classify", "a.jpg")
+
+
+@pytest.fixture
+def renamed(model: ModelVersion, small_bundle: Bundle) -> ModelVersion:
+    """The same model, installed with other labels, not serving."""
+    draft = bundles.write(
+        model.path.with_name("draft"),
+        (model.path / "model.tflite").read_bytes(),
+        [label.upper() for label in LABELS],
+        small_bundle.preprocessing,
+        {"backbone": "renamed"},
+    )
+    return ModelVersion.objects.install(bundles.install(draft, model.path.parent), serve=False)
+
+
+@pytest.mark.django_db
+def test_classify_asks_the_version_that_is_named(model: ModelVersion, renamed: ModelVersion, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(image_bytes())
+    out = StringIO()
+    call_command("classify", "--json", "--model-version", renamed.name, str(tmp_path / "a.jpg"), stdout=out)
+    assert {label["label"] for label in json.loads(out.getvalue())["labels"]} <= {label.upper() for label in LABELS}
+    with pytest.raises(CommandError, match=f"No model version is named none. Installed are: .*{model.name}"):
+        call_command("classify", "--model-version", "none", str(tmp_path / "a.jpg"))
+
+
+@pytest.mark.django_db
+def test_benchmark_compares_versions(model: ModelVersion, renamed: ModelVersion, tmp_path: Path) -> None:
+    for number, colour in enumerate(("red", "green", "blue")):
+        photo = tmp_path / f"{number}.jpg"
+        Image.new("RGB", (120, 90), colour).save(photo)
+        with photo.open("rb") as file:
+            label = Classifier(Bundle.read(model.path)).classify(open_image(file)).labels[0].label
+        (tmp_path / "photos" / label).mkdir(parents=True, exist_ok=True)
+        photo.rename(tmp_path / "photos" / label / photo.name)
+    (tmp_path / "photos" / "holiday").mkdir()
+    (tmp_path / "photos" / "holiday" / "a.jpg").write_bytes(image_bytes())  # a folder that is no label
+    options = ["--photos", str(tmp_path / "photos"), "--model-version", model.name, "--model-version", renamed.name]
+    out = StringIO()
+    call_command("benchmark", "--json", *options, stdout=out)
+    first, second = json.loads(out.getvalue())["versions"]
+    assert (first["model_version"], second["model_version"]) == (model.name, renamed.name)
+    assert (first["agreement"], first["accuracy"], first["labelled_photos"]) == (1, 1, 3)
+    assert (second["agreement"], second["accuracy"]) == (0, 0)
+    out = StringIO()
+    call_command("benchmark", *options, stdout=out)
+    heading, *rows = out.getvalue().splitlines()
+    assert heading.split() == [model.name, renamed.name]
+    assert ["best", "label", "is", "right", "100.0%", "0.0%"] in [row.split() for row in rows]
+
+
+@pytest.mark.django_db
+def test_a_service_is_measured_with_what_serves_there(model: ModelVersion) -> None:
+    with pytest.raises(CommandError, match="leave --model-version out") as error:
+        call_command("benchmark", "--url", "http://127.0.0.1:1", "--model-version", model.name)
+    assert error.value.returncode == 2
 
 
 @pytest.mark.django_db

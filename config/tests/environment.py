@@ -89,7 +89,8 @@ def build_small(folder: Path) -> "Bundle":
     """Export MobileNetV2 with seeded random weights, 7 classes, 96 pixels: small, but made by the real export."""
     import keras
 
-    from classifier.export import Source, export
+    from classifier.export import export
+    from classifier.sources import Source
 
     keras.utils.set_random_seed(1)
     model = keras.applications.MobileNetV2((96, 96, 3), alpha=0.35, weights=None, classes=len(LABELS), name="small")
@@ -108,7 +109,8 @@ def real_bundle() -> "Bundle":
     keras_home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     if not all((keras_home / "models" / name).exists() for name in KERAS_FILES):
         pytest.skip("KERAS_HOME holds no ImageNet weights")
-    from classifier.export import export, mobilenet_v2
+    from classifier.export import export
+    from classifier.sources import mobilenet_v2
 
     return _once("real", lambda folder: export(mobilenet_v2(), folder))
 

@@ -68,7 +68,8 @@ def serve(folder: Path) -> Service:
     real = next((home for home in homes if all((home / "models" / name).exists() for name in KERAS_FILES)), None)
     if real:
         os.environ["KERAS_HOME"] = str(real)
-        from classifier.export import export, mobilenet_v2  # TensorFlow
+        from classifier.export import export  # TensorFlow
+        from classifier.sources import mobilenet_v2
 
         return Service(folder, export(mobilenet_v2(), folder / "bundle"))
     return Service(folder, build_small(folder / "bundle"))

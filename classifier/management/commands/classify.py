@@ -8,19 +8,20 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from classifier.bundle import BundleError
 from classifier.images import NotAnImage, open_image
-from classifier.models import ModelVersion
+from classifier.management.versions import chosen
 from classifier.runtime import Classifier, load
 
 
 class Command(BaseCommand):
-    help = "Print what the serving model sees in photos: its five best labels. Stores nothing. Exit 1 if a file failed."
+    help = "Print what a model sees in photos: its five best labels. Stores nothing. Exit 1 if a file failed."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
+        parser.add_argument("--model-version", metavar="NAME", help="an installed version, instead of the serving one")
         parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
 
     def handle(self, *, photos: list[Path], **options: Any) -> None:
-        classifier = self.classifier()
+        classifier = self.classifier(options["model_version"])
         failed = 0
         for photo in photos:
             try:
@@ -38,11 +39,9 @@ class Command(BaseCommand):
         if failed:
             raise CommandError(f"{failed} of {len(photos)} files could not be classified.")
 
-    def classifier(self) -> Classifier:
-        """Return the serving model."""
-        version = ModelVersion.objects.serving()
-        if version is None:
-            raise CommandError("No model is installed: run manage.py install_model.")
+    def classifier(self, name: str | None) -> Classifier:
+        """Return the model of that name, or the serving one."""
+        version = chosen(name)
         try:
             return load(version.path, version.digest)
         except BundleError as error:
