@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 
 from PIL import ExifTags, Image
 
+from predictions.boxes import strip_boxes
+
 
 class CannotStrip(ValueError):
     """Metadata of this file cannot be taken out without decoding it anew. The message is a sentence for people."""
@@ -18,7 +20,7 @@ class CannotStrip(ValueError):
 def strip(content: bytes, kind: str, orientation: int) -> bytes:
     """Return an image's file without private metadata: the same pixels, the same orientation (1 to 8) and colours.
 
-    `kind` is Pillow's name of the format. Raises CannotStrip for damaged files, and for formats whose parts
+    `kind` is Pillow's name of the format. Raises CannotStrip for damaged files, and for TIFF, whose parts
     are found by their place in the file.
     """
     stripper = STRIPPERS.get(kind)
@@ -204,4 +206,6 @@ STRIPPERS: dict[str, Callable[[bytes, int], bytes]] = {
     "WEBP": _webp,
     "GIF": _gif,
     "BMP": _bmp,
+    "HEIF": lambda content, _: strip_boxes(content),  # their orientation is no metadata
+    "AVIF": lambda content, _: strip_boxes(content),
 }

@@ -223,6 +223,20 @@ class TestUpload:
         expect_classified(page, files)
         visitor.forgive("429")
 
+    @pytest.mark.parametrize("answer", ["lost", "503"])
+    def test_a_card_asks_again_though_it_got_no_answer(self, visitor: Visitor, page: Page, answer: str) -> None:
+        name = names(1)[0]
+        page.clock.install()
+        page.goto("/")
+        lost = answer == "lost"
+        page.route("**/card*", lambda route: route.abort() if lost else route.fulfill(status=503), times=1)
+        with page.expect_event("requestfailed" if lost else "requestfinished", lambda request: "/card" in request.url):
+            field(page, "Photos").set_input_files([payload(name)])
+        page.clock.run_for(31_000)
+        expect_classified(page, [name])
+        for trouble in ["htmx:", "ERR_FAILED"] if lost else ["503"]:
+            visitor.forgive(trouble)
+
     def test_a_wait_that_is_too_long_is_said_at_once(self, visitor: Visitor, page: Page) -> None:
         page.goto("/")
         answer = {"status": 429, "headers": {"Retry-After": "3600"}, "json": {"detail": "Come back in an hour"}}

@@ -1,7 +1,9 @@
 """What a photo tells of people and places stays out of renditions, and with STRIP_METADATA out of originals."""
 
 import hashlib
+import random
 import struct
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,11 @@ import pytest
 from django.test import Client
 from PIL import ExifTags, Image, ImageCms, ImageSequence, PngImagePlugin
 
-from classifier.images import open_image, orientation
+from classifier.images import open_image, orientation, upright_size
 from classifier.models import ModelVersion
 from predictions import metadata, tasks
 from predictions.models import ImagePrediction
-from predictions.tests.corpus import encode, picture, segment, with_segments
+from predictions.tests.corpus import encode, mutated, picture, segment, with_segments
 
 SECRET = b"SECRET-PLACE"
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -76,6 +78,40 @@ def test_stripping_keeps_pixels_orientation_and_profile(format: str, turned: int
     assert metadata.strip(stripped, format, expected) == stripped
 
 
+@pytest.mark.parametrize("turned", [1, 3, 6, 8])
+@pytest.mark.parametrize(("format", "mode"), [("HEIF", "RGB"), ("HEIF", "RGBA"), ("AVIF", "RGB"), ("AVIF", "RGBA")])
+def test_heic_and_avif_are_the_same_picture_and_tell_nothing(format: str, mode: str, turned: int) -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    image = picture(mode, (600, 400))
+    content = encode(image, format, exif=private_exif(turned), xmp=SECRET * 9, icc_profile=PROFILE)
+    content += struct.pack(">I4s", 8 + len(SECRET), b"uuid") + SECRET + SECRET  # a box, and what is none
+    stripped = metadata.strip(content, format, turned)
+    assert SECRET in content
+    assert SECRET not in stripped
+    assert b"2024:05:06" not in stripped
+    before, after = (open_image(BytesIO(file)) for file in (content, stripped))
+    assert (before.size, before.mode, orientation(before)) == (after.size, after.mode, orientation(after))
+    assert set(after.getexif()) <= {ExifTags.Base.Orientation}
+    assert "xmp" not in after.info
+    assert before.info.get("icc_profile") == after.info.get("icc_profile")
+    np.testing.assert_array_equal(np.asarray(before), np.asarray(after))
+    assert metadata.strip(stripped, format, turned) == stripped
+
+
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+def test_damaged_heic_and_avif_end_in_a_sentence(format: str) -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    content, chance = encode(picture(), format, exif=private_exif(1), xmp=SECRET), random.Random(1)
+    for _ in range(1000):
+        damaged = mutated(content, chance)
+        with suppress(metadata.CannotStrip):
+            assert len(metadata.strip(damaged, format, 1)) <= len(damaged)
+
+
 @pytest.mark.parametrize("options", [{"progressive": True}, {"restart_marker_rows": 1}, {"quality": 100}])
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_every_kind_of_jpeg_is_the_same_picture(mode: str, options: dict[str, Any]) -> None:
@@ -119,13 +155,23 @@ def test_originals_are_stored_stripped_and_the_row_tells_of_the_stored_file(
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("format", ["HEIF", "AVIF", "TIFF"])
-def test_what_cannot_be_stripped_is_refused(client: Client, settings: Any, upload: Any, format: str) -> None:
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+def test_heic_and_avif_are_stored_stripped(client: Client, settings: Any, upload: Any, format: str) -> None:
     import pillow_heif
 
     pillow_heif.register_heif_opener()
     settings.STRIP_METADATA = True
-    response = client.post("/predictions/", {"file": upload("a.jpg", encode(picture(), format))})
+    content = encode(picture(), format, exif=private_exif(6), xmp=SECRET)
+    body = client.post("/predictions/", {"file": upload("a.jpg", content)}).json()
+    stored = (Path(settings.MEDIA_ROOT) / body["image_path"]).read_bytes()
+    assert (SECRET in content, SECRET in stored) == (True, False)
+    assert (body["width"], body["height"], body["size"]) == (*upright_size(open_image(BytesIO(content))), len(content))
+
+
+@pytest.mark.django_db
+def test_what_cannot_be_stripped_is_refused(client: Client, settings: Any, upload: Any) -> None:
+    settings.STRIP_METADATA = True
+    response = client.post("/predictions/", {"file": upload("a.jpg", encode(picture(), "TIFF"))})
     assert response.status_code == 400
     assert "no private metadata" in response.json()["detail"]
     assert not [path for path in Path(settings.MEDIA_ROOT).rglob("*") if path.is_file()]

@@ -1,0 +1,110 @@
+"""Taking private metadata out of HEIC and AVIF (ISO/IEC 14496-12 and 23008-12), where parts are found by their place.
+
+Nothing is moved, therefore: what is not of the picture becomes zeros, where it lies.
+"""
+
+from collections.abc import Iterator
+
+PICTURES = {b"hvc1", b"av01", b"grid", b"iovl", b"iden", b"tmap"}  # types of items that decoders need
+# Descriptions, and times of creation and change.
+TELLING = {b"xml ", b"bxml", b"uuid", b"udta", b"udes", b"crtt", b"mdft", b"free", b"skip"}
+PARENTS = {b"meta": 4, b"iprp": 0, b"ipco": 0}  # boxes of boxes, and what comes before those
+MOST = 10_000  # boxes, and parts of items: files of phones have some hundred
+Span = tuple[int, int]  # first byte, and the one behind the last
+
+
+def strip_boxes(content: bytes) -> bytes:
+    """Return the file with zeros for what is not of the picture. Raises LookupError and ValueError if it is damaged."""
+    file = bytearray(content)
+    places, stores, end = _survey(file)
+    if len(places.get(b"iloc", [])) != 1 or len(places.get(b"iinf", [])) != 1 or b"moov" in places:
+        raise ValueError("not a file with pictures alone")
+    kept = _pictures(file, *places[b"iinf"][0])
+    begin = places[b"idat"][0][0] if b"idat" in places else 0
+    spans = sorted(span for number, span in _extents(file, places[b"iloc"][0][0], begin) if number in kept)
+    for first, last in stores:
+        at = first
+        for start, stop in [*spans, (last, last)]:
+            if at < min(start, last):
+                file[at : min(start, last)] = bytes(min(start, last) - at)
+            at = max(at, stop)
+    return bytes(file[:end])
+
+
+def _survey(file: bytearray) -> tuple[dict[bytes, list[Span]], list[Span], int]:
+    """Return the contents of all boxes by type, those that hold items' data, and the end of the last; empty others."""
+    places: dict[bytes, list[Span]] = {}
+    stores, todo, end, count = [], [(0, len(file), True)], 0, 0
+    while todo:
+        first, last, is_top = todo.pop()
+        for kind, start, stop, head in _boxes(file, first, last):
+            if (count := count + 1) > MOST:
+                raise ValueError("more boxes than anybody needs")
+            places.setdefault(kind, []).append((start, stop))
+            end = max(end, stop)
+            if kind in PARENTS:
+                todo.append((start + PARENTS[kind], stop, False))
+            elif kind in {b"mdat", b"idat"}:
+                stores.append((start, stop))
+            elif kind in TELLING or (is_top and kind not in {b"ftyp", b"moov"}):
+                file[head : head + 4] = b"free"
+                file[start:stop] = bytes(stop - start)
+    return places, stores, end
+
+
+def _boxes(file: bytearray, first: int, last: int) -> Iterator[tuple[bytes, int, int, int]]:
+    """Return each box's type, where its content begins and ends, and where its type stands, up to what is no box."""
+    while first + 8 <= last:
+        size, head = _number(file, first, 4), 8
+        if size == 1:
+            size, head = _number(file, first + 8, 8), 16
+        stop = first + size if size else last
+        if (size and size < head) or stop > last:
+            return
+        yield bytes(file[first + 4 : first + 8]), first + head, stop, first + 4
+        first = stop
+
+
+def _pictures(file: bytearray, start: int, stop: int) -> set[int]:
+    """Return the numbers of the items that are pictures, and have decoders take no notice of the others."""
+    found = set()
+    for kind, first, _, _ in _boxes(file, start + (8 if file[start] else 6), stop):
+        version = file[first]
+        if kind != b"infe" or version not in {2, 3}:
+            raise ValueError("an item without a type")
+        size = version * 2 - 2
+        at = first + 4 + size + 2
+        if bytes(file[at : at + 4]) in PICTURES:
+            found.add(_number(file, first + 4, size))
+        else:
+            file[at : at + 4] = b"free"
+    return found
+
+
+def _extents(file: bytearray, at: int, begin: int) -> Iterator[tuple[int, Span]]:
+    """Return the number of each item and where a part of it lies, from `iloc`; `begin` is where `idat` does."""
+    version, sizes = file[at], _number(file, at + 4, 2)
+    for_offset, for_length, for_base = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
+    for_index = sizes & 15 if version else 0
+    for_number = 4 if version == 2 else 2
+    count, at, total = _number(file, at + 6, for_number), at + 6 + for_number, 0
+    for _ in range(count):
+        number, at = _number(file, at, for_number), at + for_number
+        method, at = (_number(file, at, 2) & 15, at + 2) if version else (0, at)
+        if method > 1:
+            raise ValueError("an item inside another")
+        base, at = _number(file, at + 2, for_base) + begin * method, at + 2 + for_base
+        parts, at = _number(file, at, 2), at + 2
+        if (total := total + parts) > MOST:
+            raise ValueError("more parts than anybody needs")
+        for _ in range(parts):
+            at += for_index
+            start = base + _number(file, at, for_offset)
+            length, at = _number(file, at + for_offset, for_length), at + for_offset + for_length
+            yield number, (start, start + length if length else len(file))
+
+
+def _number(file: bytearray, at: int, size: int) -> int:
+    if at + size > len(file):
+        raise IndexError(at)
+    return int.from_bytes(file[at : at + size], "big")
