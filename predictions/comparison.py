@@ -84,6 +84,9 @@ class McNemar:
         """Return the probability of a difference as large as this, or larger, if both were equally good."""
         return mcnemar(self.only_a, self.only_b)
 
+    def __str__(self) -> str:
+        return "p < 0.0001" if self.p < 0.0001 else f"p = {self.p:.4f}"
+
     @property
     def is_exact(self) -> bool:
         """Return whether the probability is the binomial one, and no approximation."""

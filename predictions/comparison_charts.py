@@ -42,6 +42,32 @@ class SideCharts:
     reliability: ColumnChart
 
 
+def figures(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Return what can be said in numbers, as rows: a heading, and a cell for each version or one for both."""
+    sides, test = (comparison.a, comparison.b), comparison.mcnemar
+    agreeing = f"{comparison.agreeing:,} of {comparison.images:,}"
+    if comparison.images:
+        agreeing += f" ({comparison.agreeing / comparison.images:.1%})"
+    method = "exact" if test.is_exact else "chi-squared, corrected for continuity"
+    return [
+        ("Same label", agreeing),
+        ("Right on corrected photos", *(f"{side.accuracy.right:,} of {side.accuracy.total:,}" for side in sides)),
+        ("Accuracy, 95% confidence", *map(_share, sides)),
+        ("Right where the other is wrong", f"{test.only_a:,}", f"{test.only_b:,}"),
+        ("McNemar's test", f"{test} ({method})"),
+        ("Calibration error (ECE)", *("-" if side.ece is None else f"{side.ece:.3f}" for side in sides)),
+        ("Time for a photo, median", *(f"{side.latency.median:.1f} ms" if side.latency else "-" for side in sides)),
+        ("95% of them within", *(f"{side.latency.p95:.1f} ms" if side.latency else "-" for side in sides)),
+    ]
+
+
+def _share(side: Side) -> str:
+    if not side.accuracy.total:
+        return "-"
+    low, high = side.accuracy.interval
+    return f"{side.accuracy.share:.1%} ({low:.1%} to {high:.1%})"
+
+
 def draw(comparison: Comparison) -> list[SideCharts]:
     """Lay everything out; both versions' columns have the same scale."""
     sides = (comparison.a, comparison.b)
@@ -53,11 +79,7 @@ def _accuracy(side: Side) -> Interval:
     if not side.accuracy.total:
         return Interval("", "", "", "No corrected photo has answers of both.")
     low, high = side.accuracy.interval
-    words = (
-        f"Right about {side.accuracy.right:,} of {side.accuracy.total:,} corrected photos: {side.accuracy.share:.1%}, "
-        f"with 95 % confidence between {low:.1%} and {high:.1%}."
-    )
-    return Interval(percent(100 * side.accuracy.share), percent(100 * low), percent(100 * (high - low)), words)
+    return Interval(percent(100 * side.accuracy.share), percent(100 * low), percent(100 * (high - low)), _share(side))
 
 
 def _histogram(counts: Sequence[int], top: int) -> ColumnChart:
@@ -75,7 +97,7 @@ def _reliability(side: Side) -> ColumnChart:
     bins, pitch = side.reliability, (100 - SCALE) / BINS
     columns = side_by_side(
         [
-            (f"{_range(item.low)}: right about {item.accuracy:.0%} of {item.count:,}", round(100 * item.accuracy), 0)
+            (f"{_range(item.low)}: right about {item.accuracy:.0%} of {item.count:,}", 0, round(100 * item.accuracy))
             for item in bins
         ],
         HUNDRED,

@@ -51,6 +51,7 @@ def compare(request: HttpRequest) -> HttpResponse:
     found = comparison.compare(a, b)
     context = {
         "comparison": found,
+        "figures": comparison_charts.figures(found),
         "sides": comparison_charts.draw(found),
         "rows": rows[:PAGE_SIZE],
         "next": urlencode({**pair, "before": rows[PAGE_SIZE - 1].prediction_id}) if more else "",

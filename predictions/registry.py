@@ -156,10 +156,9 @@ def _require_no_worse(version: ModelVersion, serving: ModelVersion) -> None:
     found = comparison.correctness(version, serving)
     if found.a.right >= found.b.right:
         return
-    chance = "below 0.001" if found.mcnemar.p < 0.001 else f"{found.mcnemar.p:.3f}"
     raise WorseVersion(
         f"{version} is worse than {serving}: of {found.a.total:,} corrected photos that both have answered it is right "
         f"about {found.a.right:,} ({found.a.share:.1%}), {serving} about {found.b.right:,} ({found.b.share:.1%}). Only "
-        f"{version} is right about {found.mcnemar.only_a:,}, only {serving} about {found.mcnemar.only_b:,}; McNemar's "
-        f"p is {chance}."
+        f"{version} is right about {found.mcnemar.only_a:,}, only {serving} about {found.mcnemar.only_b:,}: by "
+        f"McNemar's test, {found.mcnemar}."
     )

@@ -115,7 +115,7 @@ def test_what_is_listed_and_shown(console: Console, photos: list[ImagePrediction
     assert console("models", "show", "rival-1", "--json").summary["labels"] == 7
     console("models", "evaluate", "rival-1")
     ran = console("models", "compare", photos[0].model_version, "rival-1")
-    assert "5 images have answers of both; they agree on 5" in ran.out
+    assert "5 of 5 (100.0%)" in ran.out
     assert "0 of 2" in ran.out
     assert console("models", "compare", "rival-1", "rival-1", "--json").summary["images"] == 5
 

@@ -67,7 +67,7 @@ def test_a_worse_version_is_refused_with_the_reason_unless_forced(pair: Any, jud
     sentence = str(refused.value)
     assert "of 9 corrected photos that both have answered it is right about 1 (11.1%)" in sentence
     assert f"{old} about 8 (88.9%)" in sentence
-    assert "McNemar's p is 0.039" in sentence
+    assert "by McNemar's test, p = 0.0391." in sentence
     assert serving() == old.name
     registry.promote(new, force=True)
     assert serving() == new.name

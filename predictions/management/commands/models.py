@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from classifier.bundle import BundleError
 from classifier.traffic import TrafficError
-from predictions import comparison, registry
+from predictions import comparison, comparison_charts, registry
 from predictions.bulk import evaluation
 from predictions.management.reporting import CANNOT_START, INTERRUPTED, SOME_FAILED, progress
 from predictions.registry import UnknownVersion
@@ -90,11 +90,9 @@ class Command(BaseCommand):
     def compare(self, *, a: str, b: str, **options: Any) -> Any:
         """Print two columns of figures."""
         found = comparison.compare(registry.find(a), registry.find(b))
-        self.say(f"{found.images} images have answers of both; they agree on {found.agreeing}", options)
-        for title, figure in _FIGURES.items():
-            self.say(f"{title:<26}{figure(found.a):>24}{figure(found.b):>24}", options)
-        test = found.mcnemar
-        self.say(f"right alone: {test.only_a} and {test.only_b}; McNemar's p = {test.p:.3g}", options)
+        width = max(24, len(a))
+        for heading, *cells in [("", a, b), *comparison_charts.figures(found)]:
+            self.say(f"{heading:<32}{'  '.join(f'{cell:<{width}}' for cell in cells)}".rstrip(), options)
         return ComparisonSerializer(found).data
 
     def promote(self, *, name: str, force: bool, **options: Any) -> Any:
@@ -153,20 +151,3 @@ def _role(version: Any) -> str:
     return (
         "serves" if version.serving else "answers its share" if version.share else "shadow" if version.shadow else "-"
     )
-
-
-def _accuracy(side: comparison.Side) -> str:
-    if not side.accuracy.total:
-        return "-"
-    low, high = side.accuracy.interval
-    return f"{side.accuracy.share:.3f} ({low:.3f} to {high:.3f})"
-
-
-_FIGURES: dict[str, Callable[[comparison.Side], str]] = {
-    "": lambda side: side.version.name,
-    "right on corrected images": lambda side: f"{side.accuracy.right} of {side.accuracy.total}",
-    "accuracy (95 %)": _accuracy,
-    "ECE": lambda side: "-" if side.ece is None else f"{side.ece:.3f}",
-    "median ms": lambda side: f"{side.latency.median:.1f}" if side.latency else "-",
-    "p95 ms": lambda side: f"{side.latency.p95:.1f}" if side.latency else "-",
-}
