@@ -18,6 +18,7 @@ SCRAPE = "scrape"  # so does /metrics: whoever has METRICS_TOKEN, which is no us
 VIEW, ADD, CHANGE, DELETE, RECLASSIFY = (
     f"predictions.{action}_imageprediction" for action in ("view", "add", "change", "delete", "reclassify")
 )
+CHANGE_MODEL, DELETE_MODEL = "classifier.change_modelversion", "classifier.delete_modelversion"
 READING = {"GET", "HEAD", "OPTIONS"}
 
 # Name of an address -> what reading takes, and what the other methods take; or one rule for all.
@@ -36,8 +37,18 @@ RULES: dict[str, str | dict[str, str]] = {
     "prediction-detail": {"read": VIEW, "PUT": CHANGE, "PATCH": CHANGE, "DELETE": DELETE},
     "prediction-reclassify": {"read": VIEW, "POST": RECLASSIFY},
     "prediction-history": VIEW,
+    **dict.fromkeys(("models", "compare", "model-list", "model-compare"), VIEW),
+    "change_model": {"POST": CHANGE_MODEL},  # and what the action takes: MODEL_ACTIONS
+    "model-promote": {"POST": CHANGE_MODEL},
+    "model-rollback": {"POST": CHANGE_MODEL},
+    "model-detail": {"read": VIEW, "DELETE": DELETE_MODEL},
+    "model-shares": {"PUT": CHANGE_MODEL},
 }
 ACTIONS = {"correct": CHANGE, "reclassify": RECLASSIFY, "delete": DELETE}
+MODEL_ACTIONS = {
+    **dict.fromkeys(("promote", "rollback", "shares"), CHANGE_MODEL),
+    "remove": DELETE_MODEL,
+}
 
 
 def rule_for(request: HttpRequest) -> str | None:
@@ -65,7 +76,7 @@ def may(user: User | AnonymousUser, rule: str | None) -> bool:
 
 def permissions(request: HttpRequest) -> dict[str, object]:
     """Tell templates what to offer (a context processor)."""
-    wanted = {"view": VIEW, "upload": ADD, **ACTIONS}
+    wanted = {"view": VIEW, "upload": ADD, "manage": CHANGE_MODEL, "remove": DELETE_MODEL, **ACTIONS}
     user = getattr(request, "user", AnonymousUser())  # an error may be answered before anybody asked who it is
     return {"may": {name: may(user, rule) for name, rule in wanted.items()}}
 

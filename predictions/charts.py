@@ -44,6 +44,15 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Target:
+    """A lying line at `y`, from `x1` to `x2`: where a column should end."""
+
+    x1: str
+    x2: str
+    y: str
+
+
+@dataclass(frozen=True)
 class ColumnChart:
     """Columns over an axis, and the lines of the scale behind them."""
 
@@ -52,6 +61,7 @@ class ColumnChart:
     axis: list[Mark]
     table: Table
     floor: str = f"{ABOVE + HEIGHT}em"
+    targets: Sequence[Target] = ()
 
 
 @dataclass(frozen=True)
@@ -116,12 +126,12 @@ def _per_day(counts: Sequence[tuple[date, int]], top: int, noun: str) -> ColumnC
     summary = (
         f"{total:,} in {len(days)} days; most on {best[0]}: {best[1]:,}." if total else f"None in {len(days)} days."
     )
-    columns = _columns([(f"{day}: {count:,}", count, 0) for day, count in days], top)
+    columns = side_by_side([(f"{day}: {count:,}", count, 0) for day, count in days], top)
     pitch = (100 - SCALE) / len(days)
     middle = [Mark(percent(SCALE + pitch * (at + 0.5)), days[at][0]) for at in range(0, len(days) - 5, 10)]
     rows: list[tuple[str, ...]] = [(f"{day.day} {day:%b %Y}", f"{count:,}") for day, count in counts]
     axis = [*middle, Mark("100%", days[-1][0], "end")]
-    return ColumnChart(columns, _scale(top), axis, Table(summary, ("Day", noun), rows))
+    return ColumnChart(columns, lines(top), axis, Table(summary, ("Day", noun), rows))
 
 
 def _confidence(bins: Sequence[Bin]) -> ColumnChart:
@@ -132,11 +142,15 @@ def _confidence(bins: Sequence[Bin]) -> ColumnChart:
     summary = f"{model:,} photos labelled by the model, {people:,} by people." if model + people else "None yet."
     rows: list[tuple[str, ...]] = [(name, f"{model:,}", f"{people:,}") for name, model, people in named]
     table = Table(summary, ("Confidence", "The model", "People"), rows)
-    axis = [Mark(percent(SCALE), "0%"), Mark(percent(SCALE + (100 - SCALE) / 2), "50%"), Mark("100%", "100%", "end")]
-    return ColumnChart(_columns(hints, top), _scale(top), axis, table)
+    return ColumnChart(side_by_side(hints, top), lines(top), confidence_axis(), table)
 
 
-def _columns(parts: Sequence[tuple[str, int, int]], top: int) -> list[Column]:
+def confidence_axis() -> list[Mark]:
+    """Return the texts below columns of confidences."""
+    return [Mark(percent(SCALE), "0%"), Mark(percent(SCALE + (100 - SCALE) / 2), "50%"), Mark("100%", "100%", "end")]
+
+
+def side_by_side(parts: Sequence[tuple[str, int, int]], top: int) -> list[Column]:
     """Place columns of (hint, lower part, upper part) side by side, a quarter of the room between them."""
     pitch = (100 - SCALE) / len(parts)
     columns = []
@@ -157,7 +171,7 @@ def _columns(parts: Sequence[tuple[str, int, int]], top: int) -> list[Column]:
     return columns
 
 
-def _scale(top: int) -> list[Mark]:
+def lines(top: int) -> list[Mark]:
     """Return lines at nothing, half and all of a scale."""
     return [Mark(em(ABOVE + HEIGHT * (1 - share / 2)), compact(top * share // 2), "end") for share in range(3)]
 

@@ -8,11 +8,13 @@ from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooMany
 from django.db import OperationalError
 from django.http import UnreadablePostError
 from rest_framework import status
-from rest_framework.exceptions import APIException, ParseError
+from rest_framework.exceptions import APIException, NotFound, ParseError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from classifier.traffic import TrafficError
 from predictions.admission import RETRY_SECONDS, QueueFull, QuotaExceeded, StorageFull
+from predictions.registry import UnknownVersion
 from predictions.services import NO_ROOM, AlreadyDeleted, KeyReused
 from predictions.storage import StorageAway, is_disk_full
 from predictions.uploads import Refusal, UploadRejected
@@ -37,6 +39,12 @@ class Refused(APIException):
         super().__init__(str(error))
         self.status_code = STATUS[type(error)]
         self.wait = RETRY_SECONDS if isinstance(error, QueueFull | StorageAway) else None
+
+
+class Conflict(APIException):
+    """409 (RFC 9110): what was asked of a model version contradicts what is there."""
+
+    status_code = status.HTTP_409_CONFLICT
 
 
 class InsufficientStorage(APIException):
@@ -72,6 +80,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """Give the domain's errors their status; all bodies are {"detail": sentence} or DRF's errors by field."""
     if isinstance(error, Refusal | StorageAway):
         error = Refused(error)
+    elif isinstance(error, TrafficError):
+        error = NotFound(str(error)) if isinstance(error, UnknownVersion) else Conflict(str(error))
     elif isinstance(error, RequestDataTooBig | TooManyFieldsSent | TooManyFilesSent | RecursionError):
         error = ParseError("The request has too many or too large fields")
     elif isinstance(error, UnreadablePostError):

@@ -386,6 +386,8 @@ class Classification(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["prediction", "model_version"], name="one_answer_per_image_and_version")
         ]
+        # All that a comparison of two versions reads.
+        indexes = [models.Index(fields=["model_version", "prediction", "label", "confidence"], name="compared")]
 
     def __str__(self) -> str:
         return f"{self.model_version_id}: {self.labels[0]['label']}"

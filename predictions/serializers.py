@@ -5,6 +5,9 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from classifier.models import ModelVersion
+from classifier.traffic import WHOLE
+from predictions import registry
 from predictions.models import LABEL_LENGTH, Classification, Correction, ImagePrediction
 
 
@@ -154,3 +157,142 @@ class DetailSerializer(serializers.Serializer[dict[str, object]]):
     """Why a request was refused."""
 
     detail = serializers.CharField()
+
+
+class ModelVersionSerializer(serializers.ModelSerializer[ModelVersion]):
+    """An installed model, or one that was."""
+
+    labels = serializers.SerializerMethodField(help_text="How many it knows; 0 if its files are not at hand.")
+    share = serializers.IntegerField(source="percent", help_text="Percent of the images that it answers.")
+    answers = serializers.SerializerMethodField(help_text=f"Images that it has answered, {registry.BOUND} at most.")
+    card = serializers.SerializerMethodField(help_text="The bundle's README.md; empty if there is none.")
+
+    class Meta:
+        model = ModelVersion
+        fields = [
+            "name",
+            "backbone",
+            "digest",
+            "serving",
+            "share",
+            "shadow",
+            "labels",
+            "answers",
+            "installed_at",
+            "served_at",
+            "removed_at",
+            "card",
+        ]
+        read_only_fields = fields
+
+    def get_labels(self, version: ModelVersion) -> int:
+        """Count the labels."""
+        return len(version.labels())
+
+    def get_answers(self, version: Any) -> int:
+        """Return the bounded count of registry.versions()."""
+        return min(int(version.answers), registry.BOUND)
+
+    def get_card(self, version: ModelVersion) -> str:
+        """Read the card."""
+        return registry.card(version)
+
+
+class AccuracySerializer(serializers.Serializer[object]):
+    """How many corrected images a version got right, with the bounds of a Wilson interval of 95 percent."""
+
+    right = serializers.IntegerField()
+    total = serializers.IntegerField()
+    share = serializers.FloatField()
+    interval = serializers.ListField(child=serializers.FloatField(), min_length=2, max_length=2)
+
+
+class ReliabilitySerializer(serializers.Serializer[object]):
+    """A bin of a reliability diagram."""
+
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+    count = serializers.IntegerField()
+    confidence = serializers.FloatField(help_text="Mean; 0 of none.")
+    accuracy = serializers.FloatField()
+
+
+class LatencySerializer(serializers.Serializer[object]):
+    """Milliseconds of decoding and inference, of a version's newest answers."""
+
+    answers = serializers.IntegerField()
+    median = serializers.FloatField()
+    p95 = serializers.FloatField()
+
+
+class SideSerializer(serializers.Serializer[object]):
+    """One of two versions."""
+
+    model_version = serializers.CharField(source="version.name")
+    histogram = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Answers by confidence, in bins of equal width."
+    )
+    latency = LatencySerializer(allow_null=True)
+    accuracy = AccuracySerializer()
+    reliability = ReliabilitySerializer(many=True)
+    ece = serializers.FloatField(allow_null=True, help_text="Expected calibration error; null without corrections.")
+
+
+class McNemarSerializer(serializers.Serializer[object]):
+    """McNemar's test on the images that only one of both got right."""
+
+    only_a = serializers.IntegerField()
+    only_b = serializers.IntegerField()
+    p = serializers.FloatField()
+    is_exact = serializers.BooleanField(help_text="Binomial; otherwise chi-squared with continuity correction.")
+
+
+class DifferenceSerializer(serializers.ModelSerializer[Classification]):
+    """An image of which two versions say different things."""
+
+    prediction = serializers.IntegerField(source="prediction_id")
+    a = serializers.CharField(source="label")
+    b = serializers.CharField(source="other_label")
+
+    class Meta:
+        model = Classification
+        fields = ["prediction", "a", "b"]
+
+
+class ComparisonSerializer(serializers.Serializer[object]):
+    """Two versions over the images that both have answered."""
+
+    at = serializers.DateTimeField()
+    images = serializers.IntegerField()
+    agreeing = serializers.IntegerField()
+    corrected = serializers.IntegerField(help_text="Those that accuracy and calibration are measured on.")
+    a = SideSerializer()
+    b = SideSerializer()
+    mcnemar = McNemarSerializer()
+
+
+class ComparedSerializer(ComparisonSerializer):
+    """That, with the newest images of which they say different things."""
+
+    differing = DifferenceSerializer(many=True)
+
+
+class PromotionSerializer(serializers.Serializer[object]):
+    """How a version is to be promoted."""
+
+    force = serializers.BooleanField(
+        default=False, help_text="Even if it is worse than the serving one on the corrected images."
+    )
+
+
+class SharesSerializer(serializers.Serializer[object]):
+    """Who is to answer which part of the images; whoever is not named stops."""
+
+    shares = serializers.DictField(
+        child=serializers.IntegerField(min_value=0, max_value=WHOLE),
+        default=dict,
+        help_text="Percent by name; the serving version has what is left, and need not be named.",
+    )
+    shadows = serializers.ListField(
+        child=serializers.CharField(), default=list, help_text="Names of those that classify too, without being seen."
+    )

@@ -3,11 +3,13 @@
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
-from predictions import account, media, views
+from predictions import account, media, model_views, views
 from predictions.api import PredictionViewSet
+from predictions.model_api import ModelVersionViewSet
 
 router = SimpleRouter()
 router.register("predictions", PredictionViewSet, basename="prediction")
+router.register("models", ModelVersionViewSet, basename="model")
 
 urlpatterns = [
     path("", views.upload, name="upload"),
@@ -21,6 +23,9 @@ urlpatterns = [
     path("gallery/undo/<uuid:batch>", views.undo, name="undo"),
     path("labels", views.labels, name="labels"),
     path("dashboard/", views.dashboard, name="dashboard"),
+    path("dashboard/models/", model_views.models, name="models"),
+    path("dashboard/models/change", model_views.change, name="change_model"),
+    path("dashboard/models/compare/", model_views.compare, name="compare"),
     path("account/", account.account, name="account"),
     path("account/<slug:digest>/revoke", account.revoke, name="revoke"),
     path("", include(router.urls)),

@@ -41,6 +41,12 @@ EXPECTED: dict[str, dict[str, str]] = {
     "prediction-detail": {"GET": "viewers", "PUT": "labelers", "PATCH": "labelers", "DELETE": "managers"},
     "prediction-reclassify": {"POST": "managers"},
     "prediction-history": {"GET": "viewers"},
+    **dict.fromkeys(["models", "compare", "model-list", "model-compare"], READ),
+    "change_model": {"POST": "managers"},
+    "model-detail": {"GET": "viewers", "DELETE": "managers"},
+    "model-promote": {"POST": "managers"},
+    "model-rollback": {"POST": "managers"},
+    "model-shares": {"PUT": "managers"},
 }
 PERSONAL = {"password_change", "password_change_done", "account", "revoke"}
 
@@ -72,6 +78,8 @@ def address(name: str, prediction: ImagePrediction) -> str:
         "undo": {"batch": "12345678-1234-5678-1234-567812345678"},
         "revoke": {"digest": "x"},
         "password_reset_confirm": {"uidb64": "x", "token": "x"},
+        "model-detail": {"name": "x"},
+        "model-promote": {"name": "x"},
     }
     has_pk = name in {"detail", "card", "image", "view", "thumbnail"} or name.startswith("prediction-")
     has_pk &= name != "prediction-list"

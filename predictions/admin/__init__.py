@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from classifier.admin import ReadOnly
 from predictions import services
 from predictions.admin import actions, filters
 from predictions.admin.lists import PER_PAGE, BoundedChangeList, PhotoChangeList
@@ -161,7 +162,7 @@ class ImagePredictionAdmin(admin.ModelAdmin[ImagePrediction]):
 
 
 @admin.register(Correction)
-class CorrectionAdmin(admin.ModelAdmin[Correction]):
+class CorrectionAdmin(ReadOnly, admin.ModelAdmin[Correction]):
     """Who said what of which photo. Corrections are never changed nor deleted, but can be undone."""
 
     list_display = ("__str__", "photo", "confidence", "corrected_by", "source", "created_at", "undone_at")
@@ -179,15 +180,6 @@ class CorrectionAdmin(admin.ModelAdmin[Correction]):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BoundedChangeList]:
         return BoundedChangeList
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_undo_permission(self, request: HttpRequest) -> bool:
         """Undoing changes what photos show, as correcting does."""

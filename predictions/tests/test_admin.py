@@ -538,3 +538,14 @@ def test_on_postgresql_an_index_finds_parts_of_names_and_labels() -> None:
 def test_the_queues_own_pages_are_there(admin_client: Client) -> None:
     for model in ("failure", "success", "schedule", "ormq"):
         assert admin_client.get(f"/admin/django_q/{model}/").status_code == 200
+
+
+def test_the_list_of_models_leads_to_their_page_and_changes_nothing(member: Callable[[str], Client]) -> None:
+    version = ModelVersion.objects.create(name="v2", backbone="MobileNetV2", digest="2", share=5)
+    manager = member("managers")
+    page = manager.get("/admin/classifier/modelversion/").content.decode()
+    assert f'<a href="/dashboard/models/#version-{version.pk}">v2 among the models</a>' in page
+    assert "5 %" in page
+    assert manager.get("/admin/classifier/modelversion/add/").status_code == 403
+    assert manager.post(f"/admin/classifier/modelversion/{version.pk}/change/", {"name": "x"}).status_code == 403
+    assert manager.post(f"/admin/classifier/modelversion/{version.pk}/delete/", {"post": "yes"}).status_code == 403

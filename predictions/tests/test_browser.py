@@ -2,6 +2,7 @@
 
 import base64
 import re
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from playwright.sync_api import Browser, FilePayload, Locator, Page, Request, Ro
 from classifier.bundle import Bundle
 from config.tests.browser import Visitor, accessibility
 from config.tests.environment import LABELS, image_bytes
-from config.tests.service import Service
+from config.tests.service import Service, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("service")]
 
@@ -501,8 +502,32 @@ class TestKeyboard:
         expect(page.get_by_role("status").filter(has_text="2 photos deleted")).to_be_visible()
 
 
+RIVAL = "rival-" + "r" * 60
+
+
 @pytest.fixture(scope="module")
-def addresses(service: Service) -> dict[str, str]:
+def serving(service: Service, small_bundle: Bundle) -> str:
+    """The version that serves; RIVAL is beside it, and worse: what people say that photos show, it never says."""
+    target = service.folder / "var" / "models" / RIVAL
+    shutil.copytree(small_bundle.path, target)
+    (target / "README.md").write_text(f"# Card\n{'w' * 300}")
+    code = (
+        "from pathlib import Path; from classifier.bundle import Bundle; from classifier.models import ModelVersion;"
+        f"ModelVersion.objects.install(Bundle.read(Path({str(target)!r})), serve=False)"
+    )
+    service.manage("shell", "-c", code)
+    ids = stored(service, [LONG_NAME, *names(3)])
+    service.manage("models", "evaluate", RIVAL)
+    wrong = f"(SELECT id FROM classifier_modelversion WHERE name = '{RIVAL}')"
+    service.query(f"UPDATE predictions_classification SET label = 'okapi' WHERE model_version_id = {wrong}")
+    for pk in ids:
+        correct(service, pk, service.get(f"/predictions/{pk}/")["top_prediction"])
+    [name] = [version["name"] for version in service.get("/models/") if version["serving"]]
+    return str(name)
+
+
+@pytest.fixture(scope="module")
+def addresses(service: Service, serving: str) -> dict[str, str]:
     """Every page by its name, with photos of long names and labels, corrected ones, and one that is refused."""
     ids = stored(service, [LONG_NAME, *names(3)])
     for pk, label in zip(ids, ("l" * 200, "short"), strict=False):
@@ -514,6 +539,10 @@ def addresses(service: Service) -> dict[str, str]:
         "a wrong filter": "/gallery/?min_confidence=7",
         "detail": f"/gallery/{ids[0]}/",
         "dashboard": "/dashboard/",
+        "models": "/dashboard/models/",
+        "two models": f"/dashboard/models/compare/?a={serving}&b={RIVAL}",
+        "two models without answers": f"/dashboard/models/compare/?a={serving}&b={RIVAL}&before=1",
+        "a worse model": "/dashboard/models/",
         "login": "/login",
         "not found": "/gallery/999999999/",
         "delete": f"/gallery/{ids[0]}/",
@@ -527,6 +556,10 @@ PAGES = [
     "a wrong filter",
     "detail",
     "dashboard",
+    "models",
+    "two models",
+    "two models without answers",
+    "a worse model",
     "login",
     "not found",
     "delete",
@@ -547,6 +580,13 @@ def show(visitor: Visitor, addresses: dict[str, str], name: str, **options: obje
     if name == "delete":
         page.get_by_role("button", name="Delete").click()
         expect(page.get_by_role("link", name="Keep them")).to_be_visible()
+    if name in {"models", "two models"}:
+        for summary in page.locator("summary").all():
+            summary.click()
+    if name == "a worse model":
+        page.get_by_role("button", name=f"Promote {RIVAL}").click()
+        expect(page.get_by_role("button", name="Promote it all the same")).to_be_visible()
+        visitor.forgive("409")
     if name == "not found":
         visitor.forgive("404")
     page.wait_for_load_state("networkidle")
@@ -593,6 +633,53 @@ class TestEveryPage:
                 .map(element => element.outerHTML.slice(0, 80))"""
         )
         assert not small
+
+
+class TestModels:
+    @pytest.fixture(params=[True, False], ids=["with JavaScript", "without"])
+    def page(self, visitor: Visitor, request: pytest.FixtureRequest) -> Page:
+        return visitor.open("/", java_script_enabled=request.param)
+
+    def test_two_are_compared_the_worse_one_promoted_all_the_same_and_taken_back(
+        self, service: Service, serving: str, visitor: Visitor, page: Page
+    ) -> None:
+        page.get_by_role("link", name="Models").click()
+        field(page, "Version").select_option(serving)
+        field(page, "with").select_option(RIVAL)
+        page.get_by_role("button", name="Compare").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(f"{serving} and {RIVAL}")
+        expect(page.get_by_role("row", name="Right on corrected photos")).to_contain_text("0 of ")
+        expect(page.get_by_role("img", name=f"Accuracy of {RIVAL}")).to_be_visible()
+        expect(page.get_by_role("article").first).to_contain_text("okapi")
+        page.get_by_role("link", name="All models").click()
+        page.get_by_role("button", name=f"Promote {RIVAL}").click()
+        expect(page.get_by_role("main")).to_contain_text(f"{RIVAL} is worse than {serving}")
+        page.get_by_role("button", name="Promote it all the same").click()
+        expect(page.get_by_role("status")).to_contain_text(f"{RIVAL} serves.")
+        wait_until(lambda: self.newest(service) == RIVAL)
+        page.get_by_role("button", name=f"Roll back to {serving}").click()
+        expect(page.get_by_role("status")).to_contain_text(f"{serving} serves again.")
+        wait_until(lambda: self.newest(service) == serving)
+        visitor.forgive("409")
+
+    def test_a_share_is_given_by_keyboard_alone(self, service: Service, serving: str, page: Page) -> None:
+        page.goto("/dashboard/models/")
+        box = field(page, f"{RIVAL}, percent")
+        tab_to(page, box)
+        page.keyboard.press("Control+A")
+        page.keyboard.type("40")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_contain_text(f"{serving} answers 60 %, {RIVAL} answers 40 %")
+        box = field(page, f"{RIVAL}, percent")
+        expect(box).to_have_value("40")
+        box.fill("0")
+        box.press("Enter")
+        expect(page.get_by_role("status")).to_contain_text(f"{serving} answers 100 %")
+
+    def newest(self, service: Service) -> str:
+        """Return which version classifies a new photo."""
+        pk = service.post(image_bytes(comment=uuid.uuid4().bytes))["id"]
+        return str(service.wait_done([pk])[0]["model_version"])
 
 
 @pytest.fixture(scope="module")

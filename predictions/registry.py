@@ -1,0 +1,163 @@
+"""Who classifies: promoting, rolling back, sharing, removing. Pages, API and commands change it through here."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Case, F, IntegerField, OuterRef, QuerySet, Subquery, Sum, Value, When
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from classifier.bundle import CARD, MANIFEST
+from classifier.models import ModelVersion
+from classifier.traffic import WHOLE, Traffic, TrafficError
+from predictions import comparison
+from predictions.models import Classification, ImagePrediction
+
+CARD_BYTES = 100_000
+BOUND = 10_000  # answers that a list counts of a version
+
+
+class UnknownVersion(TrafficError):
+    """No version of that name is installed."""
+
+
+class Refused(TrafficError):
+    """What was asked for would do harm; the message says which."""
+
+
+class WorseVersion(Refused):
+    """The version is worse than the serving one, where people have said what is right. It can be forced."""
+
+
+class _Count(Subquery):
+    """How many rows a query has. Bounded by the query's own bound, unlike Count."""
+
+    template = "(SELECT count(*) FROM (%(subquery)s) AS bounded)"
+    output_field = IntegerField()
+
+
+def versions() -> QuerySet[Any]:
+    """Return all versions in one query, the serving one first and removed ones last.
+
+    Each with `percent`, of the images that it answers, and `answers`: how many it has given, BOUND + 1 at most.
+    """
+    answers = Classification.objects.order_by().filter(model_version=OuterRef("pk")).values("pk")[: BOUND + 1]
+    given = ModelVersion.objects.order_by().filter(serving=False).values("serving").annotate(sum=Sum("share"))
+    left = Value(WHOLE) - Coalesce(Subquery(given.values("sum")), 0)
+    percent = Case(When(serving=True, then=left), default=F("share"), output_field=IntegerField())
+    rows = ModelVersion.objects.annotate(answers=_Count(answers), percent=percent)
+    return rows.order_by(F("removed_at").desc(nulls_first=True), "-serving", "-installed_at")
+
+
+def find(name: str) -> Any:
+    """Return the version of that name, removed ones too, with what versions() adds. Raises UnknownVersion."""
+    # No name has control characters, and PostgreSQL refuses to look for some.
+    version = versions().filter(name=name).first() if name.isprintable() else None
+    if version is None:
+        raise UnknownVersion(f"There is no version {name}.")
+    return version
+
+
+def card(version: ModelVersion) -> str:
+    """Return the model card in the version's bundle, at most CARD_BYTES of it; empty if there is none."""
+    try:
+        with (version.path / CARD).open("rb") as file:
+            return file.read(CARD_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def promote(version: ModelVersion, *, force: bool = False) -> None:
+    """Let a version serve, with all of the traffic; workers follow within seconds.
+
+    Raises Refused if its files are not whole, which nothing can force, and WorseVersion.
+    """
+    _require_whole(version)
+    serving = ModelVersion.objects.serving()
+    if serving and serving != version and not force:
+        _require_no_worse(version, serving)
+    ModelVersion.objects.promote(version)
+
+
+def rollback() -> ModelVersion:
+    """Let the version serve again that did before this one, whatever its accuracy; return it. Raises Refused."""
+    previous = ModelVersion.objects.previous()
+    if previous is None:
+        raise Refused("No version has served before this one.")
+    _require_whole(previous)
+    ModelVersion.objects.promote(previous)
+    return previous
+
+
+def set_shares(shares: Mapping[str, int], shadows: Collection[str] = ()) -> Traffic:
+    """Give versions percentages of the traffic, by name; all others stop. Raises TrafficError."""
+    for name in (*shares, *shadows):
+        if (version := find(name)).removed_at is None:
+            _require_whole(version)
+    return ModelVersion.objects.set_shares(shares, shadows)
+
+
+@transaction.atomic
+def remove(version: ModelVersion) -> bool:
+    """Delete a version's files on this machine; return whether its row went too, for nothing refers to it.
+
+    Otherwise the row stays, marked as removed, and what the version said stays in the images' history. Raises Refused.
+    """
+    version = ModelVersion.objects.select_for_update().get(pk=version.pk)
+    if version.removed_at:
+        raise Refused(f"{version} is removed already.")
+    if version.serving or version.share or version.shadow:
+        raise Refused(f"{version} classifies: let another version serve, and take its share or shadow away, first.")
+    # Out of sight by one rename, so that there is never a part of a bundle; hidden folders are nobody's bundles.
+    doomed = version.path.with_name(f".removed-{version.name}")
+    try:
+        shutil.rmtree(doomed, ignore_errors=True)
+        if version.path.exists():
+            version.path.rename(doomed)
+    except OSError as error:
+        raise Refused(f"{version.path} cannot be deleted: {error.strerror}.") from error
+    transaction.on_commit(partial(_delete, doomed), robust=True)
+    if _is_referred_to(version):
+        version.removed_at = timezone.now()
+        version.save(update_fields=["removed_at"])
+        return False
+    version.delete()
+    return True
+
+
+def _delete(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_referred_to(version: ModelVersion) -> bool:
+    """Return whether an image or an answer names the version; Django would read all that do."""
+    return any(
+        rows.filter(model_version=version).exists() for rows in (Classification.objects, ImagePrediction.objects)
+    )
+
+
+def _require_whole(version: ModelVersion) -> None:
+    if version.removed_at:
+        raise Refused(f"{version} was removed: install it again.")
+    # A machine without any model, as a web process may be on, cannot tell.
+    if any(Path(settings.MODELS_DIR).glob(f"[!.]*/{MANIFEST}")) and version.is_damaged():
+        raise Refused(f"The files of {version} are missing or damaged: install it again.")
+
+
+def _require_no_worse(version: ModelVersion, serving: ModelVersion) -> None:
+    found = comparison.correctness(version, serving)
+    if found.a.right >= found.b.right:
+        return
+    raise WorseVersion(
+        f"{version} is worse than {serving}: of {found.a.total:,} corrected photos that both have answered it is right "
+        f"about {found.a.right:,} ({found.a.share:.1%}), {serving} about {found.b.right:,} ({found.b.share:.1%}). Only "
+        f"{version} is right about {found.mcnemar.only_a:,}, only {serving} about {found.mcnemar.only_b:,}: by "
+        f"McNemar's test, {found.mcnemar}."
+    )
