@@ -58,20 +58,20 @@ class Classifier:
                 f"{bundle.path}: the model has {classes} classes, but there are {len(self.labels)} labels"
             )
 
-    def classify(self, image: Image.Image) -> Classification:
-        """Decode an opened image and classify it. Raises NotAnImage."""
-        return self.infer(load_pixels(image, self.bundle.preprocessing))
+    def classify(self, image: Image.Image, top: int = TOP) -> Classification:
+        """Decode an opened image and classify it; return so many labels, at most. Raises NotAnImage."""
+        return self.infer(load_pixels(image, self.bundle.preprocessing), top)
 
     def run(self, pixels: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
         """Return the model's raw outputs for such pixels: "probabilities" (1, classes), "embedding" (1, features)."""
         outputs: dict[str, npt.NDArray[np.float32]] = self._signature(pixels=pixels)
         return outputs
 
-    def infer(self, pixels: npt.NDArray[np.float32]) -> Classification:
+    def infer(self, pixels: npt.NDArray[np.float32], top: int = TOP) -> Classification:
         """Classify float32 pixels of shape (1, size, size, 3), RGB, 0 to 255."""
         outputs = self.run(pixels)
         probabilities = outputs["probabilities"][0]
-        best = np.argsort(probabilities)[::-1][:TOP]
+        best = np.argsort(probabilities)[::-1][:top]
         # Rounding errors of a softmax can exceed 1 by an ulp.
         labels = [Label(self.labels[index], min(float(probabilities[index]), 1.0)) for index in best]
         return Classification(labels, outputs["embedding"][0])

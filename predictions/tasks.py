@@ -13,7 +13,8 @@ from classifier.bundle import BundleError
 from classifier.images import NotAnImage, taken_at
 from classifier.memory import at_most
 from classifier.models import ModelVersion
-from predictions import logs, machines, metrics, queue, renditions
+from predictions import inference, logs, machines, metrics, queue, renditions
+from predictions.inference_requests import InferenceRequest
 from predictions.models import FILE_GONE, Answer, Classification, ImagePrediction
 from predictions.storage import StorageAway
 
@@ -48,16 +49,41 @@ def classify_pending() -> None:
 
 def _classify_and_render(classifier: "Classifier", version: ModelVersion) -> None:
     stop = time.monotonic() + TASK_SECONDS
-    while predictions := ImagePrediction.objects.claim():
+    while predictions := claim_next(lambda wanted: load_wanted(wanted, (classifier, version))):
         classify(predictions, classifier, version)
         if time.monotonic() > stop:
             # Two for one: while a backlog lasts, ever more workers of ever more machines join in.
             queue.ring(2)
             return
     while renditions.make_next():
-        if time.monotonic() > stop or ImagePrediction.objects.pending().exists():
+        if time.monotonic() > stop or has_more():
             queue.ring()
             return
+
+
+def claim_next(load: inference.Load) -> list[ImagePrediction]:
+    """Answer those who hold the line, then return the images that come next."""
+    inference.answer_waiting(load)
+    return ImagePrediction.objects.claim()
+
+
+def has_more() -> bool:
+    """Return whether somebody waits for labels: thumbnails can wait."""
+    return ImagePrediction.objects.pending().exists() or InferenceRequest.objects.waiting().exists()
+
+
+def load_wanted(wanted: str, serving: "tuple[Classifier, ModelVersion]") -> "tuple[Classifier, ModelVersion] | None":
+    """Return the version of that name, loaded, None if it is not whole here; of an image's SHA-256, the serving one."""
+    from classifier.runtime import load
+
+    version = ModelVersion.objects.filter(name=wanted, removed_at=None).exclude(pk=serving[1].pk).first()
+    if version is None:
+        return serving
+    try:
+        return load(version.path, version.digest), version
+    except BundleError as error:
+        logger.error("%s is refused: %s", version, error)
+        return None
 
 
 def drain(go_on: Callable[[], bool]) -> None:
