@@ -59,19 +59,19 @@ class Classifier:
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"{bundle.path / MODEL} cannot be loaded: {error}") from error
 
-    def classify(self, image: Image.Image) -> Classification:
-        """Decode an opened image and classify it. Raises NotAnImage."""
-        return self.infer(load_pixels(image, self.bundle.preprocessing))
+    def classify(self, image: Image.Image, top: int = TOP) -> Classification:
+        """Decode an opened image and classify it; return so many labels, at most. Raises NotAnImage."""
+        return self.infer(load_pixels(image, self.bundle.preprocessing), top)
 
     def run(self, pixels: Floats) -> dict[str, Floats]:
         """Return the model's raw outputs for such pixels: "probabilities" (1, classes), "embedding" (1, features)."""
         return self._run(pixels)
 
-    def infer(self, pixels: Floats) -> Classification:
+    def infer(self, pixels: Floats, top: int = TOP) -> Classification:
         """Classify float32 pixels of shape (1, size, size, 3), RGB, 0 to 255."""
         outputs = self.run(pixels)
         probabilities = outputs["probabilities"][0]
-        best = np.argsort(probabilities)[::-1][:TOP]
+        best = np.argsort(probabilities)[::-1][:top]
         # Rounding errors of a softmax can exceed 1 by an ulp.
         labels = [Label(self.labels[index], min(float(probabilities[index]), 1.0)) for index in best]
         return Classification(labels, outputs["embedding"][0] if "embedding" in outputs else None)

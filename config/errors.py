@@ -8,7 +8,9 @@ from django.template.loader import render_to_string
 from django.utils.cache import patch_vary_headers
 
 # Behind these addresses are programs, whatever they say that they accept.
-API_PATHS = ("/predictions/", "/schema/", "/ping/", "/livez/", "/readyz/", "/metrics/")  # and without the last slash
+# And without the last slash. Those of other services' protocols have another name for the sentence.
+PROTOCOL_PATHS = ("/v2/", "/classify/")
+API_PATHS = ("/predictions/", "/schema/", "/ping/", "/livez/", "/readyz/", "/metrics/", *PROTOCOL_PATHS)
 SENTENCES = {
     400: "The request could not be understood",
     403: "This is not allowed for you",
@@ -29,7 +31,8 @@ def respond(request: HttpRequest, status: int, sentence: str = "") -> HttpRespon
     sentence = sentence or SENTENCES[status]
     response: HttpResponse
     if wants_json(request):
-        response = JsonResponse({"detail": sentence}, status=status)
+        key = "error" if f"{request.path_info}/".startswith(PROTOCOL_PATHS) else "detail"
+        response = JsonResponse({key: sentence}, status=status)
     else:
         # After a fault of ours, nothing that context processors and base.html read can be relied on.
         source, layout = (request, "base.html") if status < HTTPStatus.INTERNAL_SERVER_ERROR else (None, "_bare.html")

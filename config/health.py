@@ -43,6 +43,23 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
 
 @csrf_exempt
+@require_safe
+@never_cache
+def v2_live(request: HttpRequest) -> JsonResponse:
+    """Answer as /livez does, in the form of the Open Inference Protocol."""
+    return JsonResponse({"live": not is_stopping()}, status=503 if is_stopping() else 200)
+
+
+@csrf_exempt
+@require_safe
+@never_cache
+def v2_ready(request: HttpRequest) -> JsonResponse:
+    """Answer as /readyz does. The protocol's text has "live" here, too, and its servers say "ready"."""
+    ready = all(check() == "ok" for check in CHECKS.values()) and not is_stopping()
+    return JsonResponse({"live": True, "ready": ready}, status=200 if ready else 503)
+
+
+@csrf_exempt
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer Prometheus, if it may read: what the processes of this machine counted, and how the whole service is."""

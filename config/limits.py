@@ -21,10 +21,10 @@ from config import rates
 from config.errors import respond
 from config.rates import Tally, TooManyRequests
 
-FREE = {"ping", "livez", "readyz"}
+FREE = {"ping", "livez", "readyz", "v2-live", "v2-ready"}
 # What pages ask for by themselves: a look at a gallery is sixty of these.
 PARTS = {"thumbnail", "view", "image", "card"}
-UPLOADS = {"upload", "prediction-list"}
+UPLOADS = {"upload", "prediction-list", "classify", "v2-model-infer", "v2-version-infer"}
 
 
 class RateLimitMiddleware:
@@ -42,6 +42,7 @@ class RateLimitMiddleware:
             return response
         files = getattr(request, "_files", None)  # not there unless a view has read them
         further = sum(len(several) for _, several in files.lists()) - 1 if files else 0
+        further = request.META.get("limits.further", further)  # images that are no files
         if further > 0 and scope_of(request) == "uploads":
             tally = rates.count("uploads", request.META["limits.clients"], further) or tally
         for name, value in tally.headers.items():

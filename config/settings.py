@@ -278,6 +278,8 @@ QUEUE_LIMIT = env.int("QUEUE_LIMIT", default=10_000)
 QUOTA_MB = env.int("QUOTA_MB", default=0)
 # Seconds that the first in the queue may have waited while /readyz still says ready; 0: any number.
 QUEUE_AGE_SECONDS = env.int("QUEUE_AGE_SECONDS", default=600)
+# Seconds that a client of /v2 and /classify waits for its answer, at most; less than gunicorn's graceful_timeout.
+INFER_SECONDS = env.float("INFER_SECONDS", default=10)
 
 # --- API -------------------------------------------------------------------------------------------------------------
 
@@ -328,7 +330,7 @@ CSRF_FAILURE_VIEW = "config.errors.csrf_failure"
 # Only where a proxy sets X-Forwarded-Proto and -For itself: otherwise a client could claim HTTPS, or any address.
 TRUST_PROXY = env.bool("TRUST_PROXY", default=False)
 # Load balancers, orchestrators and Prometheus ask for these from inside: over plain HTTP, by address instead of name.
-PROBES = r"^(ping|livez|readyz|metrics)$"
+PROBES = r"^(ping|livez|readyz|metrics|v2/health/(live|ready))$"
 if IS_PROD:
     SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
     SECURE_REDIRECT_EXEMPT = [PROBES]

@@ -91,6 +91,16 @@ class ClientSocket(socket.socket):
         """Send a file. Raises ClientTooSlow."""
         return int(self.slots.lend(self._patiently, super().sendfile, file, offset, count))
 
+    def pause(self, seconds: float) -> bool:
+        """Sleep while another has this thread's slot; return whether the client is still there."""
+        self.slots.lend(time.sleep, seconds)
+        try:
+            return super().recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
     def _patiently(self, call: Callable[..., Any], *arguments: Any) -> Any:
         self.settimeout(CLIENT_TIMEOUT)
         try:
@@ -116,11 +126,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         return ThreadPoolExecutor(max_workers=max(THREADS, self.cfg.threads))
 
     def load_wsgi(self) -> None:
-        """Let the application run in a slot."""
+        """Let the application run in a slot, and pause without it."""
         super().load_wsgi()
         application: Callable[..., Any] = self.wsgi
 
         def in_a_slot(environ: Any, start_response: Any) -> Any:
+            environ["client.pause"] = environ["gunicorn.socket"].pause
             with self.slots:
                 return application(environ, start_response)
 

@@ -23,7 +23,7 @@ READING = {"GET", "HEAD", "OPTIONS"}
 
 # Name of an address -> what reading takes, and what the other methods take; or one rule for all.
 RULES: dict[str, str | dict[str, str]] = {
-    **dict.fromkeys(("ping", "livez", "readyz", "favicon", "login", "logout"), PUBLIC),
+    **dict.fromkeys(("ping", "livez", "readyz", "v2-live", "v2-ready", "favicon", "login", "logout"), PUBLIC),
     "metrics": SCRAPE,
     **dict.fromkeys(("password_reset", "password_reset_done"), PUBLIC),
     **dict.fromkeys(("password_reset_confirm", "password_reset_complete"), PUBLIC),
@@ -43,6 +43,8 @@ RULES: dict[str, str | dict[str, str]] = {
     "model-rollback": {"POST": CHANGE_MODEL},
     "model-detail": {"read": VIEW, "DELETE": DELETE_MODEL},
     "model-shares": {"PUT": CHANGE_MODEL},
+    **dict.fromkeys(("v2", "v2-model", "v2-version", "v2-model-ready", "v2-version-ready"), VIEW),
+    **{name: {"POST": ADD} for name in ("v2-model-infer", "v2-version-infer", "classify")},
 }
 ACTIONS = {"correct": CHANGE, "reclassify": RECLASSIFY, "delete": DELETE}
 MODEL_ACTIONS = {

@@ -62,6 +62,28 @@ class DatabaseAway(APIException):
     wait = 5  # seconds; DRF makes the Retry-After header of it
 
 
+class NotServing(APIException):
+    """503: nobody is there who could answer at once."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    wait = RETRY_SECONDS
+
+
+class DeadlinePassed(APIException):
+    """504: there was no answer in time. Nothing of the request is kept."""
+
+    status_code = status.HTTP_504_GATEWAY_TIMEOUT
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"There was no answer within {seconds:g} seconds: too many images wait. Nothing was kept")
+
+
+class TooLarge(APIException):
+    """413 (RFC 9110): the body has more bytes than a request of its kind may."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+
+
 class UploadStalled(APIException):
     """408 (RFC 9110): the client went away in the middle of its request, or stalled for too long."""
 

@@ -26,6 +26,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from classifier.models import ModelVersion
+from predictions.inference_requests import InferenceRequest  # noqa: F401  (a model of this app)
 from predictions.logs import ID_LENGTH
 from predictions.tokens import ApiToken  # noqa: F401  (a model of this app)
 

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from predictions import admission, logs, metrics, queue, renditions, uploads
 from predictions.admission import StorageFull
+from predictions.inference_requests import InferenceRequest
 from predictions.models import Correction, IdempotencyKey, ImagePrediction, ImagePredictionQuerySet, Status
 from predictions.storage import is_disk_full, photos
 from predictions.uploads import AcceptedImage, Refusal
@@ -263,6 +264,7 @@ def _undo(corrections: QuerySet[Correction]) -> int:
 def recover_stale() -> None:
     """The sweep, which every cluster runs: put right what a dead worker or a lost bell left behind."""
     IdempotencyKey.objects.expired().delete()
+    InferenceRequest.objects.expired().delete()
     returned, failed = ImagePrediction.objects.recover_stale()
     metrics.CLAIMS_EXPIRED.labels("returned").inc(returned)
     metrics.CLAIMS_EXPIRED.labels("failed").inc(failed)

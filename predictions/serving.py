@@ -63,6 +63,22 @@ def current() -> Serving | None:
     return None
 
 
+def named(name: str) -> Model | None:
+    """Return the version of that name, whoever has the traffic; None if it is not installed, or not whole here."""
+    from classifier.runtime import load  # keeps the one that was asked for last
+
+    version = ModelVersion.objects.filter(name=name, removed_at=None).first()
+    if version is None:
+        return None
+    if (version.path, version.digest) in _loaded:
+        return _load(version)
+    try:
+        return Model(version, load(version.path, version.digest))
+    except BundleError as error:
+        logger.error("%s is refused: %s", version, error)
+        return None
+
+
 def others_have(version: ModelVersion) -> bool:
     """Return whether another machine has the model that this one lacks."""
     machines.report()  # or our own report may be from before the damage

@@ -12,7 +12,8 @@ from django.utils import timezone
 from classifier.images import NotAnImage, taken_at
 from classifier.memory import at_most
 from classifier.models import ModelVersion
-from predictions import logs, metrics, queue, renditions, serving
+from predictions import inference, logs, metrics, queue, renditions, serving
+from predictions.inference_requests import InferenceRequest
 from predictions.models import FILE_FORBIDDEN, FILE_GONE, MAX_ATTEMPTS, Answer, Classification, ImagePrediction
 from predictions.serving import Model, Serving
 from predictions.storage import StorageAway
@@ -54,16 +55,27 @@ def classify_pending() -> None:
 
 def _classify_and_render() -> None:
     stop = time.monotonic() + TASK_SECONDS
-    while (models := serving.current()) and (predictions := ImagePrediction.objects.claim()):
+    while (models := serving.current()) and (predictions := claim_next(models)):
         classify(predictions, models)
         if time.monotonic() > stop:
             # Two for one: while a backlog lasts, ever more workers of ever more machines join in.
             queue.ring(2)
             return
     while renditions.make_next():
-        if time.monotonic() > stop or ImagePrediction.objects.pending().exists():
+        if time.monotonic() > stop or has_more():
             queue.ring()
             return
+
+
+def claim_next(models: Serving) -> list[ImagePrediction]:
+    """Answer those who hold the line, then return the images that come next."""
+    inference.answer_waiting(models)
+    return ImagePrediction.objects.claim()
+
+
+def has_more() -> bool:
+    """Return whether somebody waits for labels: thumbnails can wait."""
+    return ImagePrediction.objects.pending().exists() or InferenceRequest.objects.waiting().exists()
 
 
 def drain(go_on: Callable[[], bool]) -> None:

@@ -20,7 +20,7 @@ ROLES = ["anonymous", "without a role", "viewers", "labelers", "managers"]
 NOBODY = "nobody"  # who has a role may not; METRICS_TOKEN, which has none, does: test_metrics.py
 FREE, READ = {"GET": "anonymous"}, {"GET": "viewers"}
 EXPECTED: dict[str, dict[str, str]] = {
-    **dict.fromkeys(["ping", "livez", "readyz", "favicon"], FREE),
+    **dict.fromkeys(["ping", "livez", "readyz", "v2-live", "v2-ready", "favicon"], FREE),
     "metrics": {"GET": NOBODY},
     "login": {"GET": "anonymous", "POST": "anonymous"},
     "logout": {"POST": "anonymous"},
@@ -47,6 +47,8 @@ EXPECTED: dict[str, dict[str, str]] = {
     "model-promote": {"POST": "managers"},
     "model-rollback": {"POST": "managers"},
     "model-shares": {"PUT": "managers"},
+    **dict.fromkeys(["v2", "v2-model", "v2-version", "v2-model-ready", "v2-version-ready"], READ),
+    **{name: {"POST": "labelers"} for name in ["v2-model-infer", "v2-version-infer", "classify"]},
 }
 PERSONAL = {"password_change", "password_change_done", "account", "revoke"}
 
@@ -81,6 +83,8 @@ def address(name: str, prediction: ImagePrediction) -> str:
         "model-detail": {"name": "x"},
         "model-promote": {"name": "x"},
     }
+    if name.startswith(("v2-model", "v2-version")):
+        arguments[name] = {"name": "classifier", **({"version": "x"} if name.startswith("v2-version") else {})}
     has_pk = name in {"detail", "card", "image", "view", "thumbnail"} or name.startswith("prediction-")
     has_pk &= name != "prediction-list"
     return reverse(name, kwargs=arguments.get(name) or ({"pk": prediction.pk} if has_pk else {}))
@@ -91,7 +95,7 @@ def allowed(client: Client, method: str, url: str) -> bool:
     response: Any = client.generic(method, url, headers={"Accept": "*/*"})
     if response.streaming:
         list(response.streaming_content)
-    assert response.status_code < 500 or url == "/readyz"
+    assert response.status_code < 500 or url in {"/readyz", "/v2/health/ready"}
     leads_to_login = response.status_code == 302 and response["Location"].startswith("/login")
     return not leads_to_login and response.status_code not in {401, 403}
 

@@ -89,8 +89,8 @@ def test_a_photo_deleted_meanwhile_is_no_trouble(
 ) -> None:
     look = tasks.look
 
-    def look_and_lose(prediction: ImagePrediction, classifier: Any) -> Any:
-        found = look(prediction, classifier)
+    def look_and_lose(prediction: ImagePrediction, classifier: Any, **options: Any) -> Any:
+        found = look(prediction, classifier, **options)
         if prediction.pk == photos[1].pk:
             services.remove(ImagePrediction.objects.filter(pk=prediction.pk))
         return found
