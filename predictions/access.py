@@ -36,6 +36,7 @@ RULES: dict[str, str | dict[str, str]] = {
     "prediction-detail": {"read": VIEW, "PUT": CHANGE, "PATCH": CHANGE, "DELETE": DELETE},
     "prediction-reclassify": {"read": VIEW, "POST": RECLASSIFY},
     "prediction-history": VIEW,
+    "label-rule-list": VIEW,
 }
 ACTIONS = {"correct": CHANGE, "reclassify": RECLASSIFY, "delete": DELETE}
 

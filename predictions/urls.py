@@ -4,10 +4,11 @@ from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
 from predictions import account, media, views
-from predictions.api import PredictionViewSet
+from predictions.api import LabelRuleViewSet, PredictionViewSet
 
 router = SimpleRouter()
 router.register("predictions", PredictionViewSet, basename="prediction")
+router.register("label-rules", LabelRuleViewSet, basename="label-rule")
 
 urlpatterns = [
     path("", views.upload, name="upload"),

@@ -41,6 +41,7 @@ EXPECTED: dict[str, dict[str, str]] = {
     "prediction-detail": {"GET": "viewers", "PUT": "labelers", "PATCH": "labelers", "DELETE": "managers"},
     "prediction-reclassify": {"POST": "managers"},
     "prediction-history": {"GET": "viewers"},
+    "label-rule-list": {"GET": "viewers"},
 }
 PERSONAL = {"password_change", "password_change_done", "account", "revoke"}
 
