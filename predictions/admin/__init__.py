@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 
 from predictions import services
 from predictions.admin import actions, filters
+from predictions.admin import rules as rules
 from predictions.admin.lists import PER_PAGE, BoundedChangeList, PhotoChangeList
 from predictions.admin.rows import ConfidenceField, LabelField, PhotoForm, RowForm, RowFormSet, overtaken, word
 from predictions.filters import PredictionFilter
