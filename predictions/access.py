@@ -45,6 +45,7 @@ RULES: dict[str, str | dict[str, str]] = {
     "model-shares": {"PUT": CHANGE_MODEL},
     **dict.fromkeys(("v2", "v2-model", "v2-version", "v2-model-ready", "v2-version-ready"), VIEW),
     **{name: {"POST": ADD} for name in ("v2-model-infer", "v2-version-infer", "classify")},
+    "label-rule-list": VIEW,
 }
 ACTIONS = {"correct": CHANGE, "reclassify": RECLASSIFY, "delete": DELETE}
 MODEL_ACTIONS = {

@@ -19,16 +19,18 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, Polymorphic
 from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound, ParseError, ValidationError
+from rest_framework.mixins import ListModelMixin
 from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
-from rest_framework.viewsets import ReadOnlyModelViewSet
+from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from predictions import idempotency, services
 from predictions.exceptions import STATUS, PreconditionFailed
 from predictions.filters import PredictionFilter
+from predictions.labelmap import LabelRule
 from predictions.models import Classification, Correction, ImagePrediction
 from predictions.pagination import LinkHeaderPagination
 from predictions.serializers import (
@@ -37,6 +39,7 @@ from predictions.serializers import (
     CorrectionSerializer,
     DeletedSerializer,
     DetailSerializer,
+    LabelRuleSerializer,
     PartialCorrectionSerializer,
     PredictionSerializer,
     UploadResultSerializer,
@@ -221,7 +224,7 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
     @transaction.atomic
     def _correct(self, top_prediction: str | None = None, confidence: float = 1.0) -> Response:
         prediction = self._locked()
-        label = top_prediction or prediction.top_prediction
+        label = top_prediction or prediction.user_label
         if label is None:
             raise ValidationError({"top_prediction": ["There is no label yet that the confidence could be of."]})
         rows = ImagePrediction.objects.filter(pk=prediction.pk)
@@ -245,6 +248,20 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
         # It changes whenever the image's JSON does (RFC 9110, 8.8.3).
         etag = f'"{hashlib.sha256(JSONRenderer().render(data)).hexdigest()[:32]}"'
         return Response(data, code, headers={"ETag": etag, **headers})
+
+
+@method_decorator(csp_update(settings.FRAMEWORK_CSP), "dispatch")
+class LabelRuleViewSet(ListModelMixin, GenericViewSet[LabelRule]):
+    """The label map: what the models' labels are shown as. It is changed in the admin."""
+
+    queryset = LabelRule.objects.all()
+    serializer_class = LabelRuleSerializer
+    pagination_class = None
+
+    @extend_schema(responses={200: LabelRuleSerializer(many=True), **DENIED})
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """List all rules, by label. An image's `label` says what came of them."""
+        return super().list(request, *args, **kwargs)
 
 
 def history_entry(entry: Classification | Correction) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""The figures behind the dashboard: seven aggregate queries, however many images there are."""
+"""The figures behind the dashboard: seven aggregate queries, nine with a label map, however many images there are."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -10,6 +11,7 @@ from typing import Any
 from django.db.models import Count, Exists, F, Min, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from predictions.labelmap import UNSURE, LabelMap, LabelRule
 from predictions.models import Correction, ImagePrediction, ImagePredictionQuerySet, Status
 
 DAYS = 30
@@ -104,8 +106,23 @@ def _queue(now: datetime) -> Queue:
 
 
 def _labels() -> Ranking:
-    """Count the labels that images have now, whoever gave them."""
-    return _ranking(ImagePrediction.objects.filter(top_prediction__isnull=False), "top_prediction")
+    """Count the labels that images show now, whoever gave them."""
+    labelled, rules = ImagePrediction.objects.filter(top_prediction__isnull=False), LabelMap.current()
+    if not rules.rules:
+        return _ranking(labelled, "top_prediction")
+    # Each by an index: telling people's words from the model's row by row would read all of the table.
+    mapped = _count(labelled, "top_prediction")
+    people = _count(
+        labelled.filter(corrected_at__isnull=False, top_prediction__in=sorted(rules.rules)), "top_prediction"
+    )
+    unsure = _count(labelled.filter(rules.unsure()), "top_prediction")
+    shown = Counter(people) + Counter({UNSURE: sum(unsure.values())})
+    for label, count in mapped.items():
+        shown[rules.name(label)] += count - people.get(label, 0) - unsure.get(label, 0)
+    ranked = sorted(
+        ((label, count) for label, count in shown.items() if count > 0), key=lambda item: (-item[1], item[0])
+    )
+    return Ranking(ranked[:TOP], len(ranked) > TOP)
 
 
 def _confidence() -> list[Bin]:
@@ -139,12 +156,14 @@ def _between(rows: ImagePredictionQuerySet, column: str, edges: Sequence[float |
 def _mistakes() -> Ranking:
     """Count the model's labels that people replaced by others, and did not take back.
 
-    A correction of a correction says nothing about the model; nor does one made before the model had answered.
+    A correction of a correction says nothing about the model; nor does one made before the model had answered, or one
+    that says by the label map what the model did.
     """
     earlier = Correction.objects.filter(prediction=OuterRef("prediction"), pk__lt=OuterRef("pk"))
     standing = earlier.filter(Q(undone_at=None) | Q(undone_at__gt=OuterRef("created_at")))
     wrong = Correction.objects.filter(~Exists(standing), undone_at=None).exclude(label_before="")
-    return _ranking(wrong.exclude(label_before=F("label_after")), "label_before")
+    same = LabelRule.objects.filter(label=OuterRef("label_before"), shown_as=OuterRef("label_after"))
+    return _ranking(wrong.exclude(label_before=F("label_after")).exclude(Exists(same)), "label_before")
 
 
 def _ranking(rows: QuerySet[Any], label: str) -> Ranking:
@@ -152,3 +171,8 @@ def _ranking(rows: QuerySet[Any], label: str) -> Ranking:
     counts = rows.order_by().values(label).annotate(count=Count("pk")).order_by("-count", label)
     found = list(counts.values_list(label, "count")[: TOP + 1])
     return Ranking(found[:TOP], len(found) > TOP)
+
+
+def _count(rows: QuerySet[Any], label: str) -> dict[str, int]:
+    """Count the rows of each value of a column."""
+    return dict(rows.order_by().values_list(label).annotate(Count("pk")))

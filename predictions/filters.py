@@ -10,8 +10,10 @@ from django import forms
 from django.db.models import Q
 from django.urls import reverse_lazy
 from django.utils import timezone
+from django.utils.text import format_lazy
 
 from classifier.models import ModelVersion
+from predictions.labelmap import UNSURE, LabelMap
 from predictions.models import LABEL_LENGTH, ImagePrediction, ImagePredictionQuerySet, Status
 
 # Each ends with a column that is unique, so that neighbours and pages are unambiguous.
@@ -19,9 +21,10 @@ ORDERS = {"-id": ("-id",), "id": ("id",), "-confidence": ("-confidence", "-id"),
 TYPE_AHEAD = {
     "list": "labels",
     "autocomplete": "off",
-    "hx-get": reverse_lazy("labels"),
+    "hx-get": format_lazy("{}?filter", reverse_lazy("labels")),
     "hx-trigger": "input changed delay:150ms",
     "hx-target": "#labels",
+    "hx-sync": "this:replace",
 }
 
 
@@ -39,11 +42,18 @@ class PredictionFilter(django_filters.FilterSet):
 
     q = django_filters.CharFilter(method="search", label="Search", max_length=100, help_text="File name or label.")
     label = django_filters.CharFilter(
-        "top_prediction",
+        method="shown",
         label="Label",
         max_length=LABEL_LENGTH,
         widget=forms.TextInput(TYPE_AHEAD),
-        help_text="The label that stands, exactly.",
+        help_text=f"The label that is shown, exactly; “{UNSURE}” finds what the label map has no sure answer for.",
+    )
+    raw_label = django_filters.CharFilter(
+        "top_prediction",
+        label="Before the label map",
+        max_length=LABEL_LENGTH,
+        widget=forms.TextInput({**TYPE_AHEAD, "hx-get": format_lazy("{}?raw", reverse_lazy("labels"))}),
+        help_text="The top_prediction, exactly: the model's own label, whatever it is shown as.",
     )
     status = django_filters.ChoiceFilter(choices=Status.choices, label="Status", empty_label="Any")
     min_confidence = ProbabilityFilter("confidence", "gte", label="Confidence from", help_text="At least so much.")
@@ -96,8 +106,13 @@ class PredictionFilter(django_filters.FilterSet):
         return before, behind
 
     def search(self, rows: ImagePredictionQuerySet, name: str, words: str) -> ImagePredictionQuerySet:
-        """Keep those whose file name or label contains the words, in any case."""
-        return rows.filter(Q(filename__icontains=words) | Q(top_prediction__icontains=words))
+        """Keep those whose file name or label contains the words, in any case: the label shown or the model's own."""
+        text = Q(filename__icontains=words) | Q(top_prediction__icontains=words)
+        return rows.filter(text | LabelMap.current().search(words))
+
+    def shown(self, rows: ImagePredictionQuerySet, name: str, label: str) -> ImagePredictionQuerySet:
+        """Keep those that show a label."""
+        return rows.filter(LabelMap.current().find(label))
 
     def only_corrected(self, rows: ImagePredictionQuerySet, name: str, corrected: str) -> ImagePredictionQuerySet:
         """Keep those that a person has corrected, or those that nobody has."""

@@ -26,7 +26,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from classifier.models import ModelVersion
+from predictions import labelmap
 from predictions.inference_requests import InferenceRequest  # noqa: F401  (a model of this app)
+from predictions.labelmap import LabelMap
 from predictions.logs import ID_LENGTH
 from predictions.tokens import ApiToken  # noqa: F401  (a model of this app)
 
@@ -34,7 +36,7 @@ MAX_ATTEMPTS = 3
 # Images claimed at once: one SELECT and one UPDATE for eight. Claiming each alone costs a burst a fifth of its speed.
 BATCH = 8
 IN_SIGHT = 1000
-LABEL_LENGTH = 200
+LABEL_LENGTH = labelmap.LABEL_LENGTH
 KEY_LENGTH = 255
 KEY_LIFETIME = timedelta(hours=24)
 FILE_GONE = "The file is no longer in the storage"
@@ -266,6 +268,20 @@ class ImagePrediction(models.Model):
         return self.error.endswith(FILE_GONE)
 
     @property
+    def label(self) -> str | None:
+        """Return what people are shown: a person's word, else the model's by the label map; None if there is none."""
+        if self.corrected_at or self.top_prediction is None:
+            return self.top_prediction
+        return LabelMap.current().shown(self.top_prediction, self.confidence)
+
+    @property
+    def user_label(self) -> str | None:
+        """Return the user's label for it, even if the model is unsure of it; None if there is none."""
+        if self.corrected_at or self.top_prediction is None:
+            return self.top_prediction
+        return LabelMap.current().name(self.top_prediction)
+
+    @property
     def percent(self) -> str:
         """Return the confidence for people."""
         return "" if self.confidence is None else f"{self.confidence:.0%}"
@@ -392,6 +408,11 @@ class Classification(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model_version_id}: {self.labels[0]['label']}"
+
+    @property
+    def shown(self) -> str:
+        """Return what the best answer is shown as, by the label map."""
+        return LabelMap.current().shown(self.labels[0]["label"], self.labels[0]["confidence"])
 
 
 class Embedding(models.Model):

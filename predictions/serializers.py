@@ -8,6 +8,7 @@ from rest_framework import serializers
 from classifier.models import ModelVersion
 from classifier.traffic import WHOLE
 from predictions import registry
+from predictions.labelmap import LabelRule
 from predictions.models import LABEL_LENGTH, Classification, Correction, ImagePrediction
 
 
@@ -31,6 +32,10 @@ class PredictionSerializer(serializers.ModelSerializer[ImagePrediction]):
     )
     all_predictions = LabelsField()
     model_version = serializers.CharField(source="model_version.name", allow_null=True)
+    label = serializers.CharField(  # type: ignore[assignment]  # the key's name; it hides Field.label
+        allow_null=True,
+        help_text="What people are shown: their own word, else top_prediction by the label map, or “unsure”.",
+    )
 
     class Meta:
         model = ImagePrediction
@@ -52,6 +57,7 @@ class PredictionSerializer(serializers.ModelSerializer[ImagePrediction]):
             "model_version",
             "classified_at",
             "corrected_at",
+            "label",
         ]
         read_only_fields = fields
 
@@ -63,6 +69,17 @@ class PredictionSerializer(serializers.ModelSerializer[ImagePrediction]):
             "image_path": instance.image_path.name,
             "model_version": version.name if version else None,
         }
+
+
+class LabelRuleSerializer(serializers.ModelSerializer[LabelRule]):
+    """What one of the models' labels is shown as, and how sure the model must be of it."""
+
+    label = serializers.CharField()  # type: ignore[assignment]  # the key's name; it hides Field.label
+
+    class Meta:
+        model = LabelRule
+        fields = ["label", "shown_as", "minimum"]
+        read_only_fields = fields
 
 
 class UploadSerializer(serializers.Serializer[dict[str, object]]):
@@ -107,10 +124,13 @@ class ClassificationSerializer(serializers.ModelSerializer[Classification]):
     type = serializers.CharField(default="classification", read_only=True)
     labels = LabelsField()
     model_version = serializers.CharField(source="model_version.name")
+    label = serializers.CharField(  # type: ignore[assignment]  # the key's name; it hides Field.label
+        source="shown", help_text="The best of them by the label map."
+    )
 
     class Meta:
         model = Classification
-        fields = ["type", "model_version", "labels", "milliseconds", "created_at"]
+        fields = ["type", "model_version", "labels", "label", "milliseconds", "created_at"]
         read_only_fields = fields
 
 

@@ -19,6 +19,7 @@ from django.utils import timezone
 from predictions import admission, logs, metrics, queue, renditions, uploads
 from predictions.admission import StorageFull
 from predictions.inference_requests import InferenceRequest
+from predictions.labelmap import LabelMap
 from predictions.models import Correction, IdempotencyKey, ImagePrediction, ImagePredictionQuerySet, Status
 from predictions.storage import is_disk_full, photos
 from predictions.uploads import AcceptedImage, Refusal
@@ -202,10 +203,12 @@ def correct_each(truths: Mapping[int, Truth], *, by: Person, source: Correction.
 def accept(predictions: ImagePredictionQuerySet, *, by: Person, source: Correction.Source) -> UUID:
     """Record that the model is right about these images, those of them that it has answered.
 
-    What it says becomes a person's word, and replaces an earlier one. Returns and raises what correct_each() does.
+    What it says by the label map becomes a person's word, and replaces an earlier one. Returns and raises what
+    correct_each() does.
     """
     answered = predictions.filter(all_predictions__isnull=False).values_list("pk", "all_predictions")
-    truths = {pk: Truth(answers[0]["label"]) for pk, answers in answered.iterator(chunk_size=CHUNK) if answers}
+    name = LabelMap.current().name
+    truths = {pk: Truth(name(answers[0]["label"])) for pk, answers in answered.iterator(chunk_size=CHUNK) if answers}
     return correct_each(truths, by=by, source=source)
 
 

@@ -4,13 +4,14 @@ from django.urls import include, path, re_path
 from rest_framework.routers import SimpleRouter
 
 from predictions import account, media, model_views, views
-from predictions.api import PredictionViewSet
+from predictions.api import LabelRuleViewSet, PredictionViewSet
 from predictions.model_api import ModelVersionViewSet
 from predictions.protocols.huggingface import ClassifyView
 from predictions.protocols.open_inference import InferView, ModelReadyView, ModelView, ServerView
 
 router = SimpleRouter()
 router.register("predictions", PredictionViewSet, basename="prediction")
+router.register("label-rules", LabelRuleViewSet, basename="label-rule")
 router.register("models", ModelVersionViewSet, basename="model")
 
 MODEL = "v2/models/<str:name>"

@@ -19,6 +19,7 @@ from predictions.dashboard import figures
 from predictions.exceptions import STATUS
 from predictions.filters import PredictionFilter
 from predictions.forms import BulkForm
+from predictions.labelmap import UNSURE, LabelMap
 from predictions.models import LABEL_LENGTH, Correction, ImagePrediction
 from predictions.readiness import problems
 from predictions.storage import StorageAway
@@ -84,6 +85,7 @@ def gallery(request: HttpRequest) -> HttpResponse:
         "next": following,
         "previous": _query(request, page=number - 1) if number > 1 else "",
         "filter": _query(request, page=None),
+        "has_rules": bool(LabelMap.current().rules),
     }
     appending = request.htmx and request.headers.get("HX-Target") == "more"  # type: ignore[attr-defined]
     return render(request, "predictions/_cards.html" if appending else "predictions/gallery.html", context)
@@ -175,13 +177,20 @@ def undo(request: HttpRequest, batch: Any) -> HttpResponse:
 
 @require_safe
 def labels(request: HttpRequest) -> HttpResponse:
-    """Suggest labels that contain what is typed, whatever the field is called: the model's, and those people gave."""
+    """Suggest labels that contain what is typed, whatever the field is called: the model's, and those people gave.
+
+    The model's as they are shown; with `filter` also what the unsure are shown as; with `raw` only as the model has
+    them.
+    """
     # No label has control characters, and PostgreSQL refuses to look for some.
-    typed = printable(str(next(iter(request.GET.values()), "")))[:LABEL_LENGTH].lower()
+    typed = printable(str(next(filter(None, request.GET.values()), "")))[:LABEL_LENGTH].lower()
     version = ModelVersion.objects.serving()
     known = set(version.labels() if version else [])
-    given = Correction.objects.filter(label_after__icontains=typed).values_list("label_after", flat=True)
-    known.update(given.distinct()[:SUGGESTIONS])
+    if "raw" not in request.GET:
+        rules = LabelMap.current()
+        known = set(map(rules.name, known)) | ({UNSURE} if "filter" in request.GET and rules.minimums else set())
+        given = Correction.objects.filter(label_after__icontains=typed).values_list("label_after", flat=True)
+        known.update(given.distinct()[:SUGGESTIONS])
     fitting = sorted((label for label in known if typed in label.lower()), key=lambda label: (len(label), label))
     return render(request, "predictions/_labels.html", {"labels": fitting[:SUGGESTIONS]})
 

@@ -62,11 +62,14 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(settings: Any, tmp_path: Path) -> None:
-    """Give every test folders of its own, and counts of requests that begin at none."""
+def _own_folders(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test folders of its own, counts of requests that begin at none, and label rules to read anew."""
     from config import rates
+    from predictions.labelmap import LabelMap
 
     rates.counter.cache_clear()
+    monkeypatch.setattr("predictions.labelmap.SECONDS", float("inf"))  # however slow the machine is, read once
+    LabelMap.forget()
     settings.MEDIA_ROOT = tmp_path / "media"
     settings.MODELS_DIR = tmp_path / "models"
     settings.FILE_UPLOAD_TEMP_DIR = tmp_path / "uploads"

@@ -49,6 +49,7 @@ EXPECTED: dict[str, dict[str, str]] = {
     "model-shares": {"PUT": "managers"},
     **dict.fromkeys(["v2", "v2-model", "v2-version", "v2-model-ready", "v2-version-ready"], READ),
     **{name: {"POST": "labelers"} for name in ["v2-model-infer", "v2-version-infer", "classify"]},
+    "label-rule-list": {"GET": "viewers"},
 }
 PERSONAL = {"password_change", "password_change_done", "account", "revoke"}
 

@@ -16,9 +16,11 @@ from django.utils.safestring import SafeString
 from classifier.admin import ReadOnly
 from predictions import services
 from predictions.admin import actions, filters
+from predictions.admin import rules as rules
 from predictions.admin.lists import PER_PAGE, BoundedChangeList, PhotoChangeList
-from predictions.admin.rows import ConfidenceField, LabelField, RowForm, RowFormSet, overtaken, word
+from predictions.admin.rows import ConfidenceField, LabelField, PhotoForm, RowForm, RowFormSet, overtaken, word
 from predictions.filters import PredictionFilter
+from predictions.labelmap import UNSURE, LabelMap
 from predictions.models import Correction, ImagePrediction
 
 FIELDS: dict[str, Any] = {"top_prediction": LabelField, "confidence": ConfidenceField}
@@ -33,6 +35,7 @@ admin.site.index_title = "Photos, labels, models and the queue"
 class ImagePredictionAdmin(admin.ModelAdmin[ImagePrediction]):
     """Label and confidence can be edited: that records a correction. The rest is what happened."""
 
+    form = PhotoForm
     list_display = ("thumbnail", "name", *LABEL, "status", "model_version", "corrected_by", "created_at")
     list_display_links = ("thumbnail", "name")
     list_editable = LABEL
@@ -90,6 +93,26 @@ class ImagePredictionAdmin(admin.ModelAdmin[ImagePrediction]):
     @admin.display(description="corrected by")
     def corrected_by(self, photo: Any) -> str | None:
         return photo.corrector or ("somebody" if photo.corrected_at else None)
+
+    @admin.display(description="the model says")
+    def raw(self, photo: ImagePrediction) -> str:
+        """Return the model's own label where another is shown, or it is not sure enough for any."""
+        if photo.label == photo.top_prediction:
+            return ""
+        return f"{photo.top_prediction}{f': {UNSURE}' if photo.label == UNSURE else ''}"
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """Return the columns: that of the label map only if there is one."""
+        columns: list[Any] = list(self.list_display)
+        if LabelMap.current().rules:
+            columns.insert(columns.index("status"), "raw")
+        return columns
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
+        """Search file names and labels; labels also as the label map shows them."""
+        found, has_duplicates = super().get_search_results(request, queryset, search_term)
+        mapped = LabelMap.current().search(search_term) if search_term else None
+        return (found | queryset.filter(mapped) if mapped else found), has_duplicates
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[PhotoChangeList]:
         return PhotoChangeList

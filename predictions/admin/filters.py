@@ -10,6 +10,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from predictions.labelmap import LabelMap
 from predictions.models import Status
 
 # From, and up to; 1 belongs to the last.
@@ -27,7 +28,7 @@ class LabelFilter(admin.SimpleListFilter):
         return [("", "Any")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(top_prediction=self.value()) if self.value() else queryset
+        return queryset.filter(LabelMap.current().find(self.value() or "")) if self.value() else queryset
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         """Yield what the form needs: what is typed, and the other parameters."""

@@ -89,7 +89,15 @@ class QuickErrors(ErrorList):
         return super().__str__() if self else SafeString()
 
 
-class RowForm(forms.ModelForm[ImagePrediction]):
+class PhotoForm(forms.ModelForm[ImagePrediction]):
+    """A photo with the label in the user's words, whether or not the model is sure enough of it to show it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["top_prediction"] = self.instance.user_label
+
+
+class RowForm(PhotoForm):
     """A row of the list. What is not edited need not be valid: photos that wait have no label yet."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

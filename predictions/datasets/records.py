@@ -67,11 +67,12 @@ def record(row: ImagePrediction, split: Split) -> dict[str, Any]:
     """Return what there is to say of an image; None where nothing is."""
     best = row.all_predictions[0] if row.all_predictions else {}
     word = next(iter(row.standing), None) if row.corrected_at else None  # type: ignore[attr-defined]
+    label = row.label  # once: the label map may change at any moment
     by_model = not row.corrected_at and row.top_prediction is not None
     return {
         "id": row.pk,
         "filename": row.filename,
-        "label": row.top_prediction,
+        "label": label,
         "confidence": row.confidence,
         "labelled_by": "model" if by_model else "person" if row.corrected_at else None,
         "person": word.corrected_by.get_username() if word and word.corrected_by else None,
@@ -88,7 +89,7 @@ def record(row: ImagePrediction, split: Split) -> dict[str, Any]:
         "size": row.size,
         "status": row.status,
         "uploaded_at": row.created_at,
-        "label_exported": row.top_prediction,  # beside an edited label, tells that it was edited
+        "label_exported": label,  # beside an edited label, tells that it was edited
         "image_path": row.image_path.name,  # the last: never empty, and spreadsheets drop empty cells at a row's end
     }
 

@@ -84,7 +84,7 @@ def apply(path: Path, by: User | None = None, *, dry_run: bool = False) -> Resul
 def _judge(edits: Sequence[Edit], truths: dict[int, Truth], result: Result) -> None:
     """Compare edits with the rows as they are now, and keep those rows so until the transaction ends."""
     rows = ImagePrediction.objects.select_for_update(of=("self",)).filter(pk__in={edit.pk for edit in edits})
-    found = {row.pk: row for row in rows.only("sha256", "top_prediction", "corrected_at").order_by("pk")}
+    found = {row.pk: row for row in rows.only("sha256", "top_prediction", "confidence", "corrected_at").order_by("pk")}
     for edit in edits:
         row = found.get(edit.pk)
         if reason := edit.fault() or _conflict(edit, row, truths):
@@ -102,8 +102,8 @@ def _conflict(edit: Edit, row: ImagePrediction | None, truths: dict[int, Truth])
         return "The image with this id is another one: its SHA-256 differs"
     if edit.pk in truths and truths[edit.pk].label != edit.label:
         return f"The file gives this image two labels: {truths[edit.pk].label} and {edit.label}"
-    if (row.top_prediction or "") not in {edit.exported, edit.label}:
-        return f"Meanwhile its label has become {row.top_prediction}; it was {edit.exported or 'empty'}"
+    if not {row.label or "", row.top_prediction or ""} & {edit.exported, edit.label}:
+        return f"Meanwhile its label has become {row.label}; it was {edit.exported or 'empty'}"
     return ""
 
 

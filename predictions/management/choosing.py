@@ -11,7 +11,7 @@ from predictions.filters import PredictionFilter
 from predictions.management.reporting import CANNOT_START
 from predictions.models import ImagePrediction, ImagePredictionQuerySet, Status
 
-FILTERS = ("status", "label", "corrected", "model_version", "since", "until")
+FILTERS = ("status", "label", "raw_label", "corrected", "model_version", "since", "until")
 MOST_IDS = 10_000  # databases bound the length of a query
 
 
@@ -19,7 +19,8 @@ def add_choice(parser: CommandParser) -> None:
     """Add the options."""
     group = parser.add_argument_group("which images", "Those that meet all of these:")
     group.add_argument("--status", choices=Status.values)
-    group.add_argument("--label", help="whose label this is, by a model or a person")
+    group.add_argument("--label", help="that show this label, by the label map or a person's word")
+    group.add_argument("--raw-label", metavar="LABEL", help="whose label this is before the label map")
     group.add_argument("--corrected", action="store_const", const="true", help="whose label a person gave")
     group.add_argument("--below", type=float, metavar="CONFIDENCE", help="whose confidence is lower, 0 to 1")
     group.add_argument("--model-version", metavar="NAME", help="whose newest answer this model gave")

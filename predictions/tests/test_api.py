@@ -309,7 +309,7 @@ def test_documentation_comes_from_this_server_alone(client: Client) -> None:
     schema = client.get("/schema", headers={"Accept": "application/json"}).json()
     assert schema["openapi"].startswith("3.")
     one = "/predictions/{id}/"
-    assert set(schema["paths"]) == {"/predictions/", one, f"{one}reclassify/", f"{one}history/"}
+    assert set(schema["paths"]) == {"/predictions/", one, f"{one}reclassify/", f"{one}history/", "/label-rules/"}
     listed = schema["paths"]["/predictions/"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     assert schema["components"]["schemas"][listed["$ref"].split("/")[-1]]["type"] == "array"
     assert "multipart/form-data" in schema["paths"]["/predictions/"]["post"]["requestBody"]["content"]

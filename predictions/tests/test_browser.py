@@ -786,3 +786,60 @@ class TestWithoutJavaScript:
         expect(page.get_by_role("article")).to_have_count(1)
         page.get_by_role("link", name="Back one page").click()
         expect(page.get_by_role("article")).to_have_count(60)
+
+
+class TestLabelRules:
+    """The admin's pages of the label map: what a rule would change is told while one types."""
+
+    @pytest.fixture(autouse=True)
+    def _no_rules(self, service: Service) -> Iterator[None]:
+        yield
+        service.manage("shell", "-c", "from predictions.labelmap import LabelRule; LabelRule.objects.all().delete()")
+
+    def enter(self, visitor: Visitor, service: Service, **options: Any) -> Page:
+        name = f"root-{uuid.uuid4().hex[:8]}"
+        make = (
+            f"from django.contrib.auth.models import User; User.objects.create_superuser('{name}', password='{name}')"
+        )
+        service.manage("shell", "-c", make)
+        page = visitor.open("/admin/login/?next=/admin/predictions/labelrule/add/", width=360, **options)
+        page.get_by_label("Username").fill(name)
+        page.get_by_label("Password").fill(name)
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_label("Model's labels")).to_be_visible()
+        return page
+
+    def test_the_form_is_accessible_and_narrow(self, visitor: Visitor, service: Service) -> None:
+        page = self.enter(visitor, service, bypass_csp=True)
+        assert accessibility(page) == []
+        assert page.locator("html").evaluate("root => root.scrollWidth - root.clientWidth") <= 0
+        page.get_by_label("Model's labels").fill("no label of the model's")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("Rules saved: 1.")).to_be_visible()
+        assert [found for found in accessibility(page) if "form-0" in found or "preview" in found] == []
+
+    def test_what_would_change_is_told_while_one_types(self, visitor: Visitor, service: Service) -> None:
+        admin = self.enter(visitor, service)
+        [pk] = stored(service, names(1))
+        label = service.get(f"/predictions/{pk}/")["label"]
+        count = len([image for image in service.get("/predictions/?page_size=500") if image["label"] == label])
+        told = admin.get_by_role("status").filter(has_text="would show")
+        admin.get_by_label("Add a label").fill(label)
+        expect(admin.locator("#model-labels option")).to_have_attribute("value", label)
+        admin.keyboard.press("Enter")
+        admin.get_by_label("Shown as").press_sequentially("animal")
+        expect(told).to_have_text(f"Photos that would show another label: {count}.")
+        admin.get_by_role("button", name="Save").click()
+        expect(admin.get_by_text(f"Photos that show another label now: {count}.")).to_be_visible()
+
+        admin.get_by_label("Minimum confidence").fill("1")
+        expect(told).to_have_text(f"Photos that would show another label: {count}.")
+        admin.get_by_label("Minimum confidence").fill("7")
+        expect(admin.get_by_text("less than or equal to 1")).to_be_visible()
+        admin.get_by_label("Minimum confidence").fill("1")
+        expect(told).to_have_text(f"Photos that would show another label: {count}.")
+        admin.get_by_role("button", name="Save").click()
+        expect(admin.get_by_text(f"Photos that show another label now: {count}.")).to_be_visible()
+        admin.wait_for_timeout(1100)  # so soon all processes agree
+        admin.goto("/gallery/?label=unsure")
+        expect(admin.locator(".card strong")).to_have_text(["unsure"] * count)

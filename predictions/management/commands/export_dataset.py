@@ -107,8 +107,8 @@ class Command(ReportingCommand):
                     self.tell(f"{row}: the file is no longer in the storage")
                     continue
                 parts[record["split"]] += 1
-                if row.top_prediction is not None:
-                    labels[row.top_prediction] += 1
+                if record["label"] is not None:
+                    labels[record["label"]] += 1
         return {
             "images": parts.total(),
             "splits": dict(parts),
