@@ -116,6 +116,14 @@ def test_a_fault_that_is_not_the_questions_takes_its_row_away(
     assert "could not be answered" in caplog.text
 
 
+def test_who_holds_the_line_goes_before_the_photos(model: ModelVersion, submit: Any) -> None:
+    photo = submit()
+    question = answered(ask())
+    photo.refresh_from_db()
+    assert question.claimed_at
+    assert question.claimed_at < photo.classified_at
+
+
 def test_photos_have_their_turn_though_many_ask(
     model: ModelVersion, submit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -272,9 +272,8 @@ def test_a_recorded_image_is_like_an_upload(client: Client, settings: Any) -> No
     row = ImagePrediction.objects.get()
     assert response["Location"].endswith(f"/predictions/{row.pk}/")
     assert (row.status, row.uploaded_by, row.filename) == ("done", user, "unnamed")
-    assert [answer["label"] for answer in response.json()] == [
-        label["label"] for label in (row.all_predictions or [])[:2]
-    ]
+    labels = [label["label"] for label in row.all_predictions or []]
+    assert [answer["label"] for answer in response.json()] == labels[:2]
     assert photos().exists(str(row.image_path.name))
 
 
