@@ -140,13 +140,35 @@ class Service:
         found = subprocess.run(["ps", "-s", str(self.process.pid), "-o", "pid=,args="], capture_output=True, text=True)
         pids = [int(line.split()[0]) for line in found.stdout.splitlines() if "qcluster" in line]
         assert pids
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+
+        def signal_all(number: int) -> None:
+            for pid in pids:
+                os.kill(pid, number)
+
+        def stopped_between_transactions() -> bool:
+            signal_all(signal.SIGSTOP)
+            if self._is_writable():
+                return True
+            signal_all(signal.SIGCONT)
+            return False
+
+        wait_until(stopped_between_transactions)
         try:
             yield
         finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+            signal_all(signal.SIGCONT)
+
+    def _is_writable(self) -> bool:
+        """Return whether nobody holds SQLite's lock, of which there is one for all."""
+        if self.server:
+            return True
+        with contextlib.closing(sqlite3.connect(self.folder / "var" / "db.sqlite3", timeout=0.5)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+                database.rollback()
+            except sqlite3.OperationalError:
+                return False
+        return True
 
     def parts(self) -> dict[str, list[int]]:
         """Return the live processes by what they are: web, web workers, cluster, sentinel, pool."""
