@@ -23,6 +23,12 @@ FEW = 25  # discordant pairs, below which McNemar's test is exact
 TIMED = 10_000  # the newest answers whose times are looked at
 
 
+def _right(side: str) -> str:
+    """Return the SQL of whether an answer is what people said: the model's label, or what the label map calls it."""
+    shown = f"SELECT shown_as FROM predictions_labelrule WHERE label = {side}.label"  # noqa: S608  (of constants)
+    return f"image.top_prediction IN ({side}.label, ({shown}))"
+
+
 def _bin(confidence: str) -> str:
     """Return the SQL of a confidence's bin. By comparison: exact at the edges, and the same in all databases."""
     cases = " ".join(f"WHEN {confidence} < {(number + 1) / BINS} THEN {number}" for number in range(BINS - 1))
@@ -46,7 +52,7 @@ _AGREEMENT = f"""
 """  # noqa: S608  (of constants)
 # CROSS JOIN has SQLite begin with the corrected images, by their index; PostgreSQL begins with what it likes.
 _CORRECTNESS = f"""
-    SELECT a.label = image.top_prediction, b.label = image.top_prediction,
+    SELECT {_right("a")}, {_right("b")},
         {_bin("a.confidence")}, {_bin("b.confidence")}, count(*), sum(a.confidence), sum(b.confidence)
     FROM predictions_imageprediction image CROSS JOIN predictions_classification a {_ANSWERED}
         AND a.prediction_id = image.id AND image.corrected_at IS NOT NULL

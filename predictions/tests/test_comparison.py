@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from classifier.models import ModelVersion
 from predictions import comparison, comparison_charts, services
 from predictions.charts import ABOVE, HEIGHT
+from predictions.labelmap import LabelRule
 from predictions.models import Classification, Correction, ImagePrediction, Status
 
 pytestmark = pytest.mark.django_db
@@ -89,6 +90,17 @@ def test_the_truth_is_the_newest_correction_that_stands(versions: list[ModelVers
     found = comparison.correctness(a, b)
     assert (found.a.right, found.b.right, found.a.total, found.b.total) == (1, 1, 3, 3)
     assert (found.mcnemar.only_a, found.mcnemar.only_b) == (1, 1)
+
+
+def test_a_label_is_right_too_if_people_know_it_by_another_name(versions: list[ModelVersion]) -> None:
+    a, b, _ = versions
+    LabelRule.objects.create(label="beagle", shown_as="dog")
+    LabelRule.objects.create(label="siamese", minimum=0.9)
+    for truth in ("dog", "beagle", "siamese"):
+        photo((a, ("beagle", 0.9)), (b, ("siamese", 0.4)), truth=truth)
+    found = comparison.correctness(a, b)
+    assert (found.a.right, found.b.right, found.a.total) == (2, 1, 3)
+    assert (found.mcnemar.only_a, found.mcnemar.only_b) == (2, 1)
 
 
 def test_calibration(versions: list[ModelVersion]) -> None:
