@@ -303,7 +303,11 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Upload photos, read what MobileNetV2 sees in them, correct it.",
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "config.schema.add_limits"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "config.schema.add_limits",
+        "config.schema.allow_empty_filters",
+    ],
     "SERVE_PERMISSIONS": ["predictions.access.Access"],
     "COMPONENT_SPLIT_REQUEST": True,
     "SWAGGER_UI_DIST": "SIDECAR",

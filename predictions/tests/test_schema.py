@@ -23,7 +23,7 @@ EXCLUDED = (
 # A request that breaks the schema is refused by these; beside the usual ones, file by file, or because of its If-Match.
 CONFIGURATION = """
 [checks.negative_data_rejection]
-expected-statuses = [400, 401, 403, 404, 405, 406, 409, 411, 413, 415, 422, 428, 429, "5xx", 207, 412]
+expected-statuses = [400, 401, 403, 404, 405, 406, 409, 411, 413, 414, 415, 422, 428, 429, "5xx", 207, 412]
 """
 
 
