@@ -129,14 +129,14 @@ def test_told_to_stop_it_finishes_what_it_has_begun_and_refuses_the_rest(tmp_pat
     head = HEAD.replace(b"100000", str(len(body)).encode())
     with Service(tmp_path, small_bundle) as service:
         assert service.process
-        uploading = connect(service, head + body[:500])
-        time.sleep(1)  # it is being read
-        service.process.terminate()
-        # While the upload goes on, nobody else may wait for an answer that will not come.
-        wait_until(lambda: refuses(service), seconds=15)
-        assert service.process.poll() is None
-        uploading.sendall(body[500:])
-        assert b" 201 " in uploading.recv(65536).split(b"\r\n")[0]
+        with connect(service, head + body[:500]) as uploading:
+            time.sleep(1)  # it is being read
+            service.process.terminate()
+            # While the upload goes on, nobody else may wait for an answer that will not come.
+            wait_until(lambda: refuses(service), seconds=15)
+            assert service.process.poll() is None
+            uploading.sendall(body[500:])
+            assert b" 201 " in uploading.recv(65536).split(b"\r\n")[0]
         assert service.process.wait(60) == 0
 
 
