@@ -10,7 +10,8 @@ from django.utils.cache import patch_vary_headers
 # Behind these addresses are programs, whatever they say that they accept.
 # And without the last slash. Those of other services' protocols have another name for the sentence.
 PROTOCOL_PATHS = ("/v2/", "/classify/")
-API_PATHS = ("/predictions/", "/schema/", "/ping/", "/livez/", "/readyz/", "/metrics/", *PROTOCOL_PATHS)
+PROBE_PATHS = ("/ping/", "/livez/", "/readyz/", "/metrics/")
+API_PATHS = ("/predictions/", "/label-rules/", "/models/", "/schema/", *PROBE_PATHS, *PROTOCOL_PATHS)
 SENTENCES = {
     400: "The request could not be understood",
     403: "This is not allowed for you",

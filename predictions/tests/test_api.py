@@ -12,6 +12,7 @@ from django.db import OperationalError, connection
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
+from config.errors import API_PATHS
 from config.tests.environment import image_bytes
 from predictions import services
 from predictions.models import Answer, Correction, ImagePrediction, Status
@@ -310,6 +311,7 @@ def test_documentation_comes_from_this_server_alone(client: Client) -> None:
     assert schema["openapi"].startswith("3.")
     one = "/predictions/{id}/"
     assert {"/predictions/", one, f"{one}reclassify/", f"{one}history/", "/label-rules/"} <= set(schema["paths"])
+    assert all(f"{path}/".startswith(API_PATHS) for path in schema["paths"])  # so that all their errors are JSON
     roots = {path.split("/")[1] for path in schema["paths"]}
     assert roots == {"predictions", "label-rules", "models", "v2", "classify"}
     listed = schema["paths"]["/predictions/"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
