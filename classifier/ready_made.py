@@ -82,5 +82,5 @@ def _packed_labels(file: Path) -> list[str]:
             if name.file_size <= MAX_LABELS_BYTES:
                 return parse_labels(packed.read(name).decode("utf-8-sig"))
     except (zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError):
-        pass
+        pass  # no zip, or more than one text, or packed in a way that zipfile cannot read: no labels
     raise ExportError(f"{file} has no labels in it: give a text file of them, one a line, with --labels.")
