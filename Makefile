@@ -47,8 +47,8 @@ test: .venv/.dev
 
 # The whole corpus, requests from the OpenAPI document, and FUZZ_EXAMPLES of each made-up input: 1000 take some hours.
 test-fuzz: .venv/.fuzz
-	$(BIN)/python -m pytest -m fuzz --no-cov --numprocesses=0 predictions
-	$(BIN)/python -m pytest --no-cov predictions/tests/test_inputs.py
+	$(BIN)/python -m pytest -m fuzz --no-cov --numprocesses=0 --timeout=0 predictions
+	$(BIN)/python -m pytest --no-cov --timeout=0 predictions/tests/test_inputs.py
 
 # In Debian's chromium, which must be there: apt-get install chromium. One process: the tests share a service.
 test-browser: .venv/.browser
@@ -60,7 +60,7 @@ test-browser: .venv/.browser
 test-chaos: export CHAOS_UPLOADS ?= 60
 test-chaos: export CHAOS_KILLS ?= 6
 test-chaos: .venv/.dev
-	$(BIN)/python -m pytest -m chaos --no-cov --numprocesses=2 --dist=load -rP config
+	$(BIN)/python -m pytest -m chaos --no-cov --numprocesses=2 --dist=load --timeout=3600 -rP config
 
 # The CloudFormation templates, linted, and created in moto's simulation of AWS on this machine.
 test-aws: .venv/.deploy

@@ -18,11 +18,13 @@ from typing import Any, Self
 
 import psycopg
 import urllib3
+from filelock import FileLock
 
 from classifier.bundle import Bundle
 from config.tests.environment import ROOT, image_bytes
 
 PYTHON = sys.executable
+COMMAND_SECONDS = 180  # only ends a test that would hang
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -82,9 +84,25 @@ class Service:
         """Make database and model."""
         if self.server:
             self._on_server(f"CREATE DATABASE {self.database}")
+            self._fill()
+        else:
+            self._copy_filled()
+
+    def _fill(self) -> None:
         self.manage("migrate", "--verbosity", "0")
         if self.bundle:
             self.install(self.bundle)
+
+    def _copy_filled(self) -> None:
+        """Fill SQLite as _fill() does, for the first service of a test session; give the others a copy of that."""
+        var = self.folder / "var"
+        filled = Path(os.environ["DATA_DIR"]) / f"filled-{self.bundle.name if self.bundle else 'empty'}"
+        with FileLock(f"{filled}.lock"):
+            if not filled.exists():
+                self._fill()
+                shutil.copytree(var, filled)
+                return
+        shutil.copytree(filled, var, dirs_exist_ok=True)  # a test may have mounted a disk there
 
     def __exit__(self, *_: object) -> None:
         if self.process:
@@ -190,7 +208,9 @@ class Service:
     def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a management command on the service's data."""
         command = [PYTHON, str(self.code / "manage.py"), *arguments]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=check)
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=check, timeout=COMMAND_SECONDS
+        )
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a management command, in a session of its own, and do not wait for its end."""
