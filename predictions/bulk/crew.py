@@ -12,8 +12,9 @@ import signal
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING
+
+from predictions.shared import Flag
 
 if TYPE_CHECKING:
     from predictions.bulk.waiting import Waiting
@@ -34,7 +35,7 @@ def classify_all(waiting: Waiting, processes: int, report: Callable[[int], objec
     from predictions.models import MAX_ATTEMPTS, ImagePrediction
 
     context = multiprocessing.get_context("spawn")  # a fork would share the database's connection
-    stop = context.Event()
+    stop = Flag()
     crew: list[BaseProcess] = []
     before, deaths = -1, 0
     try:
@@ -61,7 +62,7 @@ def _start(process: BaseProcess) -> BaseProcess:
     return process
 
 
-def _work(stop: Event) -> None:
+def _work(stop: Flag) -> None:
     """Classify waiting images until none is left, or whoever started this is gone."""
     import django
 

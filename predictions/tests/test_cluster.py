@@ -15,7 +15,8 @@ from django_q.models import OrmQ, Schedule
 from django_q.pusher import pusher
 
 from predictions import cluster, queue
-from predictions.cluster import Flag, ProcessLock, Queue, shared_value
+from predictions.cluster import Queue
+from predictions.shared import Flag, ProcessLock, shared_value
 
 fork = multiprocessing.get_context("fork")
 
