@@ -21,7 +21,8 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Count, Min, OuterRef, Q, Subquery, Value
-from django.db.models.functions import Concat, Now
+from django.db.models.fields.json import KeyTextTransform, KeyTransform
+from django.db.models.functions import Cast, Coalesce, Concat, Now
 from django.urls import reverse
 from django.utils import timezone
 
@@ -68,6 +69,12 @@ class Answer:
 def storage_name(prediction: ImagePrediction, name: str) -> str:
     """Return a name of our own making, so that two uploads of one file name never meet."""
     return f"{prediction.created_at:%Y/%m/%d}/{uuid.uuid4().hex}{PurePath(name).suffix}"
+
+
+def _newest_word(column: str) -> Subquery:
+    """Return the expression of a column of an image's newest correction that stands; null if none does."""
+    standing = Correction.objects.filter(prediction=OuterRef("pk"), undone_at=None).order_by("-pk")
+    return Subquery(standing.values(column)[:1])
 
 
 class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
@@ -138,8 +145,17 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
 
     def with_corrector(self) -> ImagePredictionQuerySet:
         """Add `corrector`: the name of who made the newest correction that stands, None if nobody known did."""
-        standing = Correction.objects.filter(prediction=OuterRef("pk"), undone_at=None).order_by("-pk")
-        return self.annotate(corrector=Subquery(standing.values("corrected_by__username")[:1]))
+        return self.annotate(corrector=_newest_word("corrected_by__username"))
+
+    def restore_truth(self) -> None:
+        """Show the newest correction that stands, else the model's own answer, else nothing."""
+        said = KeyTransform("0", "all_predictions")
+        confidence = Cast(KeyTextTransform("confidence", said), models.FloatField())
+        self.update(
+            top_prediction=Coalesce(_newest_word("label_after"), KeyTextTransform("label", said)),
+            confidence=Coalesce(_newest_word("confidence"), confidence),
+            corrected_at=_newest_word("created_at"),
+        )
 
     def lose_file(self) -> int:
         """Record that the files are gone; return of how many images. Waiting ones fail, the others keep what they have.
@@ -295,16 +311,6 @@ class ImagePrediction(models.Model):
         truth = {"top_prediction": answer.labels[0]["label"], "confidence": answer.labels[0]["confidence"]}
         claim = self._claim()
         return claim.filter(corrected_at=None).update(**said, **truth) == 1 or claim.update(**said) == 1
-
-    def restore_truth(self) -> None:
-        """Show the newest correction that stands, else the model's own answer, else nothing."""
-        truth: tuple[str | None, float | None, datetime | None] = (None, None, None)
-        if correction := self.corrections.filter(undone_at=None).first():
-            truth = (correction.label_after, correction.confidence, correction.created_at)
-        elif self.all_predictions:
-            truth = (self.all_predictions[0]["label"], self.all_predictions[0]["confidence"], None)
-        self.top_prediction, self.confidence, self.corrected_at = truth
-        self.save(update_fields=["top_prediction", "confidence", "corrected_at"])
 
     def history(self) -> list[Correction | Classification]:
         """Return what people and models said of the image, newest first."""

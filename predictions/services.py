@@ -255,12 +255,10 @@ def find_file_again(predictions: ImagePredictionQuerySet) -> None:
 
 def _undo(corrections: QuerySet[Correction]) -> int:
     """Undo those of the corrections that stand, and have their images show what remains; return how many."""
-    standing = corrections.filter(undone_at=None)
-    affected = ImagePrediction.objects.select_for_update(of=("self",)).filter(pk__in=standing.values("prediction"))
-    predictions = list(affected.order_by("pk"))
-    count = standing.update(undone_at=timezone.now())
-    for prediction in predictions:
-        prediction.restore_truth()
+    predictions = ImagePrediction.objects.filter(pk__in=corrections.values("prediction"))
+    list(predictions.select_for_update(of=("self",)).order_by("pk").values_list("pk"))  # nobody corrects them meanwhile
+    count = corrections.filter(undone_at=None).update(undone_at=timezone.now())
+    predictions.restore_truth()
     return count
 
 

@@ -152,6 +152,22 @@ def test_each_image_gets_its_own_word_and_all_are_undone_together(submit: Any) -
     assert list(rows.values_list("top_prediction", "corrected_at")) == [(None, None)] * 2
 
 
+def test_undoing_shows_what_stood_before_in_few_queries(submit: Any, django_assert_num_queries: Any) -> None:
+    """An earlier correction, the model's answer, or nothing."""
+    twice, _once, unanswered = (submit().pk for _ in range(3))
+    answer = [{"label": "cat", "confidence": 0.1 + 0.2}]
+    ImagePrediction.objects.exclude(pk=unanswered).update(all_predictions=answer)
+    rows = ImagePrediction.objects.order_by("pk")
+    services.correct(rows.filter(pk=twice), "eel", 0.7, by=None, source=Correction.Source.API)
+    batch = services.correct(rows, "dog", 1, by=None, source=Correction.Source.API)
+    with django_assert_num_queries(5):  # two are of the savepoint
+        assert services.undo(batch) == 3
+    assert list(rows.values_list("top_prediction", "confidence")) == [("eel", 0.7), ("cat", 0.1 + 0.2), (None, None)]
+    assert [row.corrected_at is not None for row in rows] == [True, False, False]
+    services.undo(Correction.objects.earliest("pk").batch)
+    assert rows.get(pk=twice).top_prediction == "cat"
+
+
 def test_correcting_nothing_is_an_error() -> None:
     with pytest.raises(ImagePrediction.DoesNotExist):
         services.correct_each({1: services.Truth("cat")}, by=None, source=Correction.Source.COMMAND)
