@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -232,15 +232,24 @@ def remove(predictions: ImagePredictionQuerySet) -> int:
     return deleted
 
 
-@transaction.atomic
 def reclassify(predictions: ImagePredictionQuerySet, *, overrule: bool = False) -> int:
+    """Have these images classified again, as reclassify_each() does."""
+    return reclassify_each(list(predictions.values_list("pk", flat=True)), overrule=overrule)
+
+
+@transaction.atomic
+def reclassify_each(ids: Sequence[int], *, overrule: bool = False) -> int:
     """Have finished and failed images classified again; return how many. Until then they keep their labels.
 
-    A correction stays the truth, unless the model is to overrule it: then it is undone, but stays in the history.
+    A correction stays the truth, unless the model is to overrule it: then it is undone, but stays in the history. By
+    id: what was chosen for its label or its correction would no longer match without that.
     """
-    if overrule:
-        _undo(Correction.objects.filter(prediction__in=predictions.values("pk")))
-    count = predictions.requeue()
+    count, ids = 0, sorted(ids)
+    for start in range(0, len(ids), CHUNK):
+        chunk = ids[start : start + CHUNK]
+        if overrule:
+            _undo(Correction.objects.filter(prediction__in=chunk))
+        count += ImagePrediction.objects.filter(pk__in=chunk).requeue()
     queue.ring_for_backlog(queue.workers())
     return count
 

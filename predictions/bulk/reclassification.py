@@ -21,7 +21,7 @@ def begin(
     """Return the chosen images to the queue, and remember them and what the model said of them."""
     with transaction.atomic():
         before = list(chosen.order_by("pk").values_list("pk", LABEL))
-        services.reclassify(chosen, overrule=overrule)
+        services.reclassify_each([pk for pk, _ in before], overrule=overrule)
         return Reclassification.objects.create(choice=choice, model_version=version, labels_before=before)
 
 

@@ -150,6 +150,27 @@ def test_a_correction_survives_unless_overruled(
         assert row.classifications.count() == row.corrections.count() == 1
 
 
+@pytest.mark.parametrize(
+    "options", [["--corrected"], ["--label", "okapi"], ["--raw-label", "okapi"], ["--below", "0.05"], ["--all"]]
+)
+def test_overruling_classifies_what_was_chosen_though_it_no_longer_matches(
+    console: Console, rows: list[ImagePrediction], options: list[str]
+) -> None:
+    corrected = ImagePrediction.objects.filter(pk=rows[0].pk)
+    services.correct(corrected, "okapi", 0.01, by=None, source=Correction.Source.PAGE)
+    ran = console("reclassify", *options, "--overrule", "--queue", "--json")
+    assert (ran.code, ran.summary["queued"]) == (0, len(rows) if options == ["--all"] else 1)
+    assert rows[0].pk in pending()
+    assert list(corrected.values_list("top_prediction", "corrected_at")) == [(rows[0].top_prediction, None)]
+
+
+def test_a_run_that_overrules_awaits_what_was_chosen(rows: list[ImagePrediction], model: ModelVersion) -> None:
+    services.correct(ImagePrediction.objects.all(), "okapi", 1, by=None, source=Correction.Source.PAGE)
+    chosen = ImagePrediction.objects.filter(top_prediction="okapi")
+    run = reclassification.begin(chosen, "label", model, overrule=True)
+    assert run.ids() == pending() == [row.pk for row in rows]
+
+
 def test_requeueing_and_its_record_are_one(
     rows: list[ImagePrediction], model: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
