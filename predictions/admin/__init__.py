@@ -216,7 +216,7 @@ class CorrectionAdmin(ReadOnly, admin.ModelAdmin[Correction]):
     @admin.action(description="Undo, with all that was corrected together with it", permissions=["undo"])
     def undo(self, request: HttpRequest, queryset: QuerySet[Correction]) -> None:
         """Undo whole batches: what was corrected in one go is taken back in one go."""
-        batches = set(queryset.order_by().values_list("batch", flat=True)[: PER_PAGE + 1])
+        batches = list(queryset.order_by().values_list("batch", flat=True).distinct()[: PER_PAGE + 1])
         if len(batches) > PER_PAGE:
             messages.error(request, f"More than {PER_PAGE} at once are too many.")
             return

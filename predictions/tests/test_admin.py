@@ -22,6 +22,7 @@ from django.test.utils import CaptureQueriesContext
 from classifier.models import ModelVersion
 from predictions import services
 from predictions.admin import lists
+from predictions.admin.lists import PER_PAGE
 from predictions.datasets.records import COLUMNS
 from predictions.models import Answer, Correction, ImagePrediction, Status
 
@@ -442,6 +443,14 @@ class TestCorrections:
         )
         assert "Correction of 3 photos undone." in messages(response)
         assert set(rows.values_list("top_prediction", "corrected_at")) == {("tabby", None)}
+
+    def test_all_batches_of_the_chosen_are_undone_however_large(self, admin_client: Client, many: Any) -> None:
+        for _ in range(2):
+            rows = ImagePrediction.objects.filter(pk__in=many(PER_PAGE + 1))
+            services.correct(rows, "lynx", 1, by=None, source=Correction.Source.PAGE)
+        data = {"action": "undo", "_selected_action": [1], "select_across": "1", "index": "0"}
+        assert "Correction of 202 photos undone." in messages(admin_client.post(CORRECTIONS, data))
+        assert not Correction.objects.filter(undone_at=None).exists()
 
     def test_they_take_few_queries_and_cannot_be_changed(self, admin_client: Client, many: Any) -> None:
         many(100)
