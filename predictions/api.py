@@ -83,6 +83,8 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     description="A name of your own for this upload, such as a UUID: sent again within 24 hours, with the same files, "
     "it is answered with the images of the first time and `Idempotency-Replayed: true`; nothing is uploaded twice.",
 )
+# Caddy (deploy/Caddyfile) appends it to the ETag of an answer that it compresses, and sends it on as it came back.
+ENCODING = re.compile(r'-(gzip|zstd|br)"$')
 REPLAYED = {"Idempotency-Replayed": "true"}
 BINARY = {"type": "string", "format": "binary"}
 UPLOAD = {
@@ -132,7 +134,8 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Read one image: its labels, or how far it is. With If-None-Match, 304 as long as nothing has changed."""
         shown = self._shown(self.get_object())
-        if shown["ETag"] in parse_etags(request.headers.get("If-None-Match", "")):
+        # Weak comparison: a proxy that compresses may have made the tag a weak one.
+        if shown["ETag"] in {tag.removeprefix("W/") for tag in entity_tags(request.headers.get("If-None-Match", ""))}:
             return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": shown["ETag"]})
         return shown
 
@@ -216,8 +219,8 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
     def _locked(self) -> ImagePrediction:
         """Return the image, which nobody else can change in this transaction, if it is still what the client saw."""
         prediction = self._find(self.get_queryset().select_for_update(of=("self",)))
-        expected = self.request.headers.get("If-Match")
-        if expected and expected.strip() != "*" and self._shown(prediction)["ETag"] not in parse_etags(expected):
+        expected = self.request.headers.get("If-Match", "").strip()
+        if expected not in {"", "*"} and self._shown(prediction)["ETag"] not in entity_tags(expected):
             raise PreconditionFailed
         return prediction
 
@@ -262,6 +265,11 @@ class LabelRuleViewSet(ListModelMixin, GenericViewSet[LabelRule]):
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List all rules, by label. An image's `label` says what came of them."""
         return super().list(request, *args, **kwargs)
+
+
+def entity_tags(header: str) -> list[str]:
+    """Return a header's entity tags as they were sent out, before a proxy that compresses named its encoding in them."""
+    return [ENCODING.sub('"', tag) for tag in parse_etags(header)]
 
 
 def history_entry(entry: Classification | Correction) -> dict[str, Any]:

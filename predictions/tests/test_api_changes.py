@@ -71,6 +71,19 @@ def test_any_existing_state_matches_a_star_and_one_of_several_tags(client: Clien
     assert send(client, "put", pk, LYNX, If_Match=f"W/{seen}").status_code == 412  # weak tags never match strongly
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_tag_to_which_a_proxy_added_its_encoding_is_the_one_sent_out(
+    client: Client, submit: Submit, encoding: str
+) -> None:
+    """As Caddy does; of If-None-Match it takes that away again, of If-Match it does not."""
+    pk = submit().pk
+    seen = client.get(f"/predictions/{pk}/")["ETag"].removesuffix('"') + f'-{encoding}"'
+    assert send(client, "get", pk, None, If_None_Match=f"W/{seen}").status_code == 304
+    assert send(client, "put", pk, LYNX, If_Match=seen).status_code == 200
+    assert send(client, "put", pk, LYNX, If_Match=seen).status_code == 412
+    assert send(client, "put", pk, LYNX, If_Match="no tag").status_code == 412
+
+
 @pytest.mark.django_db(transaction=True)
 def test_of_two_at_the_very_same_time_one_wins(submit: Submit) -> None:
     pk = submit().pk
