@@ -144,7 +144,7 @@ class ModelVersion(models.Model):
         return _labels(self.path, self.digest)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=256)
 def _is_damaged(path: Path, digest: str, state: tuple[tuple[int, int], ...], minute: int) -> bool:
     try:
         read_as_installed(path, digest).verify()

@@ -38,8 +38,7 @@ def check_model() -> str:
         version = ModelVersion.objects.serving()
         if version is None:
             return "No model is installed: run manage.py install_model. Uploads wait until then"
-        having = machines.having(version)
-        if having.able or not (having.lacking or version.is_damaged()):
+        if machines.is_at_hand(version):
             return "ok"
         stand_in = ModelVersion.objects.stand_in()
     except DatabaseError:

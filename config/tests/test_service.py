@@ -4,10 +4,13 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
+import urllib3
 
 from classifier.bundle import Bundle
 from config.tests.environment import LABELS, variant
@@ -52,30 +55,66 @@ def test_uploads_wait_for_a_model_and_nothing_is_lost(tmp_path: Path, small_bund
         assert set(service.checks().values()) == {"ok"}
 
 
-def test_the_serving_model_is_swapped_under_load_and_no_image_notices(tmp_path: Path, small_bundle: Bundle) -> None:
-    newer = variant(small_bundle, tmp_path, "abc")
-    swap = f"""
+@pytest.fixture
+def two_versions(tmp_path: Path, small_bundle: Bundle) -> Iterator[tuple[Service, str, str]]:
+    """A service, the version that serves, and one with other labels that is installed while it runs."""
+    other = variant(small_bundle, tmp_path, "abc")
+    with Service(tmp_path, small_bundle) as service:
+        folder = service.folder / "var" / "models" / other.name
+        shutil.copytree(other.path, folder)
+        install = "from pathlib import Path; from classifier.models import Bundle, ModelVersion;"
+        install += f"ModelVersion.objects.install(Bundle.read(Path('{folder}')), serve=False)"
+        service.manage("shell", "-c", install)
+        service.http = urllib3.PoolManager(maxsize=20, retries=False, timeout=60)
+        yield service, small_bundle.name, other.name
+
+
+def classify(service: Service, content: bytes) -> urllib3.BaseHTTPResponse:
+    return service.http.request("POST", f"{service.url}/classify", body=content)
+
+
+def test_a_promoted_version_is_ready_at_once(two_versions: tuple[Service, str, str]) -> None:
+    """Machines report every ten seconds what they have: not knowing yet is no reason to send anybody away."""
+    service, old, new = two_versions
+    for number, name in enumerate((new, old, new)):
+        promoted = service.http.request("POST", f"{service.url}/models/{name}/promote/")
+        assert promoted.json()["serving"], promoted.data
+        for path in ("/readyz", "/v2/health/ready", "/v2/models/classifier/ready"):
+            answer = service.http.request("GET", service.url + path)
+            assert answer.status == 200, answer.data
+        answer = classify(service, photo_variants(1, start=number)[0])
+        assert answer.status == 200, answer.data
+        assert answer.json()[0]["label"].startswith("abc") == (name == new)
+
+
+def test_versions_are_swapped_and_shared_under_load_and_nobody_notices(two_versions: tuple[Service, str, str]) -> None:
+    service, old, new = two_versions
+    changes = f"""
 import time
-from pathlib import Path
-from classifier.bundle import Bundle
 from classifier.models import ModelVersion
-first = ModelVersion.objects.serving()
-second = ModelVersion.objects.install(Bundle.read(Path("{tmp_path}/var/models/{newer.name}")))
+from predictions import registry
+pair = [ModelVersion.objects.get(name=name) for name in ("{old}", "{new}")]
 for number in range(40):
-    ModelVersion.objects.promote((first, second)[number % 2])
+    serving, other = pair[number % 2], pair[(number + 1) % 2]
+    registry.promote(serving, force=True)
+    registry.set_shares({{other.name: 30}} if number % 4 < 2 else {{}}, [] if number % 4 < 2 else [other.name])
     time.sleep(0.1)
 """
-    with Service(tmp_path, small_bundle) as service, ThreadPoolExecutor(8) as pool:
-        shutil.copytree(newer.path, service.folder / "var" / "models" / newer.name)
-        swapping = pool.submit(service.manage, "shell", "-c", swap)
-        accepted: list[int] = []
-        while not swapping.done():
-            accepted += [row["id"] for row in pool.map(service.post, photo_variants(20, start=len(accepted)))]
-        rows = service.wait_done(accepted)
-        assert swapping.result().returncode == 0
-        assert {row["status"] for row in rows} == {"done"}
-        assert {row["top_prediction"] in LABELS for row in rows} == {True, False}  # both versions have answered
-        assert "Traceback" not in service.log()
+    accepted, answers = [], []
+    with ThreadPoolExecutor(8) as pool:
+        changing = pool.submit(service.manage, "shell", "-c", changes)
+        while not changing.done():
+            contents = photo_variants(20, start=len(accepted))
+            uploads = pool.map(service.post, contents[:16])
+            answers += pool.map(partial(classify, service), contents[16:])
+            accepted += [row["id"] for row in uploads]
+    assert changing.result().returncode == 0
+    assert {answer.status for answer in answers} == {200}
+    rows = service.wait_done(accepted)
+    assert {row["status"] for row in rows} == {"done"}
+    for labels in ([row["top_prediction"] for row in rows], [answer.json()[0]["label"] for answer in answers]):
+        assert {label in LABELS for label in labels} == {True, False}  # both versions have answered
+    assert "Traceback" not in service.log()
 
 
 def test_killing_everything_loses_nothing_and_does_nothing_twice(tmp_path: Path, small_bundle: Bundle) -> None:

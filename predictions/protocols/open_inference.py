@@ -18,7 +18,7 @@ from rest_framework.response import Response
 
 from classifier.bundle import Bundle, BundleError
 from classifier.models import ModelVersion
-from predictions import readiness, synchronous
+from predictions import machines, readiness, synchronous
 from predictions.protocols import DENIED, ERRORS, ProtocolView, error, line_of, parameters
 from predictions.protocols.tensors import (
     CHANNELS,
@@ -83,8 +83,7 @@ class ModelReadyView(ProtocolView):
     def get(self, request: Request, name: str, version: str = "") -> Response:
         """Ask whether the model would answer now: if not, with 503."""
         found = find(name, version)
-        whole = readiness.check_model() == "ok" if found.serving else not found.is_damaged()
-        ready = whole and readiness.check_worker() == "ok"
+        ready = machines.is_at_hand(found) and readiness.check_worker() == "ok"
         return Response({"name": MODEL, "ready": ready}, 200 if ready else 503)
 
 

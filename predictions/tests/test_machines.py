@@ -29,7 +29,7 @@ def others_have_the_model(model: ModelVersion, live_cluster: LiveCluster) -> Mod
     shutil.rmtree(model.path)
     live_cluster()
     live_cluster("other")
-    cache.set("model:other", model.name)
+    cache.set("models:other", {model.name: True})
     return model
 
 
@@ -74,7 +74,7 @@ def test_a_machine_without_the_model_has_the_previous_one_stand_in_when_nobody_e
     ModelVersion.objects.update(serving=False)
     ModelVersion.objects.create(name="newer", backbone="b", digest="0" * 64, serving=True)
     live_cluster()
-    cache.set(f"model:{socket.gethostname()}", "newer")
+    cache.set(f"models:{socket.gethostname()}", {"newer": True})
     tasks.classify_pending()
     prediction.refresh_from_db()
     assert prediction.model_version == model
@@ -87,10 +87,32 @@ def test_readyz_of_a_machine_without_a_model_believes_those_that_classify(
     answer = client.get("/readyz").json()
     assert answer["checks"]["model"] == "ok"
     assert answer["warnings"][0].startswith(f"1 of 2 machines that classify lack {others_have_the_model}")
-    cache.set("model:other", "")
+    cache.set("models:other", {others_have_the_model.name: False})
     answer = client.get("/readyz").json()
     assert "missing, damaged" in answer["checks"]["model"]
     assert answer["warnings"] == []
+
+
+def test_a_version_installed_after_the_last_report_is_believed_to_be_there_until_the_next(
+    client: Client, model: ModelVersion, live_cluster: LiveCluster
+) -> None:
+    live_cluster()
+    machines.report()
+    newer = ModelVersion.objects.create(name="newer", backbone="b", digest="0" * 64)
+    addresses = [f"/v2/models/classifier/versions/{name}/ready" for name in (newer, model)]
+    assert [client.get(address).status_code for address in addresses] == [200, 200]
+    ModelVersion.objects.promote(newer)
+    assert client.get("/readyz").json()["checks"]["model"] == "ok"
+    machines.report()
+    assert [client.get(address).status_code for address in addresses] == [503, 200]
+    assert f"{model} classifies until then" in client.get("/readyz").json()["checks"]["model"]
+
+
+def test_a_web_process_without_models_knows_which_versions_others_have(
+    client: Client, others_have_the_model: ModelVersion
+) -> None:
+    ModelVersion.objects.update(serving=False)
+    assert client.get(f"/v2/models/classifier/versions/{others_have_the_model}/ready").status_code == 200
 
 
 def test_a_machine_is_not_healthy_because_another_one_is(live_cluster: LiveCluster) -> None:
