@@ -41,13 +41,20 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         others = [version for version in versions if version.share and not version.serving]
         return Traffic(serving, others, [version for version in versions if version.shadow and not version.serving])
 
+    def locked(self) -> dict[str, "ModelVersion"]:
+        """Return all versions by name, as they are and stay until the end of the transaction: changes come one by one.
+
+        Workers may go on recording answers meanwhile, which refer to these rows.
+        """
+        return {version.name: version for version in self.order_by("pk").select_for_update(no_key=True)}
+
     @transaction.atomic
     def set_shares(self, shares: Mapping[str, int], shadows: Collection[str] = ()) -> Traffic:
         """Give versions percentages of the traffic, by name, and have the shadows classify unseen; all others stop.
 
         The serving version has what is left, and need not be named. Raises TrafficError.
         """
-        versions = {version.name: version for version in self.select_for_update()}
+        versions = self.locked()
         serving = next((version for version in versions.values() if version.serving), None)
         if serving is None:
             raise TrafficError("No model is installed: run manage.py install_model.")
@@ -71,7 +78,7 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
     @transaction.atomic
     def promote(self, version: "ModelVersion") -> None:
         """Let a version serve, with all of the traffic. Raises TrafficError if it was removed."""
-        if version.removed_at:
+        if self.locked()[version.name].removed_at:
             raise TrafficError(f"{version} was removed: install it again.")
         self.exclude(pk=version.pk).filter(Q(serving=True) | Q(share__gt=0)).update(serving=False, share=0)
         version.serving, version.share, version.shadow, version.served_at = True, 0, False, timezone.now()
@@ -84,6 +91,7 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
     @transaction.atomic
     def install(self, bundle: Bundle, *, serve: bool = True) -> "ModelVersion":
         """Register an installed bundle, and let it serve instead of the one that did, unless told not to."""
+        self.locked()  # all of them, before the one: two that wait for each other's rows would wait in vain
         fields = {"backbone": bundle.backbone, "digest": bundle.digest, "removed_at": None}
         version, _ = self.update_or_create(name=bundle.name, defaults=fields)
         if serve:

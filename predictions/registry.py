@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, F, IntegerField, OuterRef, QuerySet, Subquery, Sum, Value, When
+from django.db.models import Case, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -18,7 +17,7 @@ from classifier.bundle import CARD, MANIFEST
 from classifier.models import ModelVersion
 from classifier.traffic import WHOLE, Traffic, TrafficError
 from predictions import comparison
-from predictions.models import Classification, ImagePrediction
+from predictions.models import Classification
 
 CARD_BYTES = 100_000
 BOUND = 10_000  # answers that a list counts of a version
@@ -44,25 +43,29 @@ class _Count(Subquery):
 
 
 def versions() -> QuerySet[Any]:
-    """Return all versions in one query, the serving one first and removed ones last.
+    """Return the versions in one query, the serving one first, removed ones last, and of these only who said anything.
 
     Each with `percent`, of the images that it answers, and `answers`: how many it has given, BOUND + 1 at most.
     """
+    return _versions().filter(Q(removed_at=None) | Q(answers__gt=0))
+
+
+def find(name: str) -> Any:
+    """Return the version of that name, removed ones too, with what versions() adds. Raises UnknownVersion."""
+    # No name has control characters, and PostgreSQL refuses to look for some.
+    version = _versions().filter(name=name).first() if name.isprintable() else None
+    if version is None:
+        raise UnknownVersion(f"There is no version {name}.")
+    return version
+
+
+def _versions() -> QuerySet[Any]:
     answers = Classification.objects.order_by().filter(model_version=OuterRef("pk")).values("pk")[: BOUND + 1]
     given = ModelVersion.objects.order_by().filter(serving=False).values("serving").annotate(sum=Sum("share"))
     left = Value(WHOLE) - Coalesce(Subquery(given.values("sum")), 0)
     percent = Case(When(serving=True, then=left), default=F("share"), output_field=IntegerField())
     rows = ModelVersion.objects.annotate(answers=_Count(answers), percent=percent)
     return rows.order_by(F("removed_at").desc(nulls_first=True), "-serving", "-installed_at")
-
-
-def find(name: str) -> Any:
-    """Return the version of that name, removed ones too, with what versions() adds. Raises UnknownVersion."""
-    # No name has control characters, and PostgreSQL refuses to look for some.
-    version = versions().filter(name=name).first() if name.isprintable() else None
-    if version is None:
-        raise UnknownVersion(f"There is no version {name}.")
-    return version
 
 
 def card(version: ModelVersion) -> str:
@@ -104,17 +107,19 @@ def set_shares(shares: Mapping[str, int], shadows: Collection[str] = ()) -> Traf
     return ModelVersion.objects.set_shares(shares, shadows)
 
 
-@transaction.atomic
-def remove(version: ModelVersion) -> bool:
-    """Delete a version's files on this machine; return whether its row went too, for nothing refers to it.
+def remove(version: ModelVersion) -> None:
+    """Delete a version's files on this machine; what it said stays in the images' history. Raises Refused.
 
-    Otherwise the row stays, marked as removed, and what the version said stays in the images' history. Raises Refused.
+    Its row stays, marked: a worker that has just lost the version may still record an answer of it.
     """
-    version = ModelVersion.objects.select_for_update().get(pk=version.pk)
-    if version.removed_at:
-        raise Refused(f"{version} is removed already.")
-    if version.serving or version.share or version.shadow:
-        raise Refused(f"{version} classifies: let another version serve, and take its share or shadow away, first.")
+    with transaction.atomic(durable=True):
+        version = ModelVersion.objects.locked()[version.name]
+        if version.removed_at and not version.path.exists():
+            raise Refused(f"{version} is removed already.")
+        if version.serving or version.share or version.shadow:
+            raise Refused(f"{version} classifies: let another version serve, and take its share or shadow away, first.")
+        version.removed_at = version.removed_at or timezone.now()
+        version.save(update_fields=["removed_at"])
     # Out of sight by one rename, so that there is never a part of a bundle; hidden folders are nobody's bundles.
     doomed = version.path.with_name(f".removed-{version.name}")
     try:
@@ -122,25 +127,8 @@ def remove(version: ModelVersion) -> bool:
         if version.path.exists():
             version.path.rename(doomed)
     except OSError as error:
-        raise Refused(f"{version.path} cannot be deleted: {error.strerror}.") from error
-    transaction.on_commit(partial(_delete, doomed), robust=True)
-    if _is_referred_to(version):
-        version.removed_at = timezone.now()
-        version.save(update_fields=["removed_at"])
-        return False
-    version.delete()
-    return True
-
-
-def _delete(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_referred_to(version: ModelVersion) -> bool:
-    """Return whether an image or an answer names the version; Django would read all that do."""
-    return any(
-        rows.filter(model_version=version).exists() for rows in (Classification.objects, ImagePrediction.objects)
-    )
+        raise Refused(f"{version} is removed, but {version.path} cannot be deleted: {error.strerror}.") from error
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _require_whole(version: ModelVersion) -> None:

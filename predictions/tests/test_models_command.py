@@ -128,7 +128,7 @@ def test_promoting_rolling_back_sharing_removing(console: Console, model: ModelV
     assert console("models", "remove", "rival-1").code == 1
     assert "shadow" in console("models", "share", "--shadow", "rival-1").out
     console("models", "share")
-    assert console("models", "remove", "rival-1", "--json").summary == {"name": "rival-1", "forgotten": True}
+    assert console("models", "remove", "rival-1", "--json").summary == {"name": "rival-1"}
 
 
 def test_a_worse_version_takes_force(console: Console, photos: list[ImagePrediction], rival: ModelVersion) -> None:

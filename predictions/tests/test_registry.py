@@ -2,11 +2,15 @@
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -119,23 +123,60 @@ def test_removing_keeps_what_was_said(pair: Any) -> None:
     _, new = pair
     photo = image()
     say(new, photo, "cat")
-    assert registry.remove(new) is False
+    stale = ModelVersion.objects.get(pk=new.pk)
+    registry.remove(new)
     new.refresh_from_db()
     assert new.removed_at
     assert [entry.label for entry in photo.history() if isinstance(entry, Classification)] == ["cat"]
     for again in (lambda: registry.remove(new), lambda: registry.promote(new, force=True)):
         with pytest.raises(Refused, match="removed"):
             again()
+    with pytest.raises(TrafficError, match="removed"):
+        ModelVersion.objects.promote(stale)  # by whoever looked before
     with pytest.raises(TrafficError):
         registry.set_shares({new.name: 10})
 
 
-@pytest.mark.django_db(transaction=True)
-def test_removing_deletes_files_and_a_row_that_nothing_needs(pair: Any, settings: Any) -> None:
+def test_removing_deletes_files_and_lists_nothing_more_of_who_never_answered(pair: Any, settings: Any) -> None:
     old, new = pair
-    assert registry.remove(new) is True
+    registry.remove(new)
     assert [path.name for path in Path(settings.MODELS_DIR).iterdir()] == [old.name]
-    assert not ModelVersion.objects.filter(name="rival-1").exists()
+    assert list(registry.versions()) == [old]
+    say(new, image(), "cat")  # by a worker that had it in hand
+    assert list(registry.versions()) == [old, new]
+
+
+def test_removing_once_more_deletes_files_that_are_left(pair: Any) -> None:
+    """Another machine has its own."""
+    _, new = pair
+    ModelVersion.objects.filter(pk=new.pk).update(removed_at=timezone.now())
+    registry.remove(new)
+    assert not new.path.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_changes_that_meet_are_made_one_by_one(pair: Any) -> None:
+    old, new = pair
+    changes: list[Callable[[], object]] = [
+        lambda: registry.promote(old, force=True),
+        lambda: registry.promote(new, force=True),
+        lambda: registry.set_shares({new.name: 10}),
+        lambda: registry.set_shares({}, [old.name]),
+    ]
+    start = Barrier(len(changes))
+
+    def repeat(change: Callable[[], object]) -> None:
+        start.wait()
+        for _ in range(10):
+            with suppress(TrafficError):  # a share of who has come to serve meanwhile
+                change()
+        connection.close()
+
+    with ThreadPoolExecutor(len(changes)) as pool:
+        for changing in [pool.submit(repeat, change) for change in changes]:
+            changing.result()
+    found = ModelVersion.objects.get(serving=True)
+    assert (found.share, found.shadow) == (0, False)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -200,9 +241,9 @@ class TestPage:
     def test_removing_asks_first(self, client: Client, pair: Any) -> None:
         form = {"action": "remove", "name": "rival-1"}
         assert b"Remove rival-1?" in client.post(CHANGE, form).content
-        assert ModelVersion.objects.count() == 2
+        assert not pair[1].is_damaged()
         client.post(CHANGE, {**form, "confirmed": "yes"})
-        assert ModelVersion.objects.count() == 1
+        assert b"rival-1" not in client.get(PAGE).content.partition(b"<h2>Versions")[2]
 
     def test_traffic_is_divided(self, client: Client, pair: Any) -> None:
         key = pair[1].pk
@@ -321,7 +362,8 @@ class TestApi:
 
     def test_removing(self, client: Client, pair: Any) -> None:
         assert client.delete("/models/rival-1/").status_code == 204
-        assert client.delete("/models/rival-1/").status_code == 404
+        assert client.delete("/models/rival-1/").status_code == 409
+        assert [row["name"] for row in client.get("/models/").json()] == [pair[0].name]
 
     def test_comparing(self, client: Client, pair: Any, judge: Judge) -> None:
         judge(2, 1)

@@ -110,10 +110,9 @@ class Command(BaseCommand):
 
     def remove(self, *, name: str, **options: Any) -> Any:
         """Delete a version's files."""
-        forgotten = registry.remove(registry.find(name))
-        kept = "" if forgotten else " What it has answered stays in the images' history."
-        self.say(f"{name} is removed from this machine.{kept}", options)
-        return {"name": name, "forgotten": forgotten}
+        registry.remove(registry.find(name))
+        self.say(f"{name} is removed from this machine. What it has answered stays in the images' history.", options)
+        return {"name": name}
 
     def share(self, *, shares: Any, shadow: Any, **options: Any) -> Any:
         """Divide the traffic."""
