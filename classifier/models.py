@@ -85,7 +85,10 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         version.save(update_fields=["serving", "share", "shadow", "served_at"])
 
     def previous(self) -> "ModelVersion | None":
-        """Return the version that served before the one that does, or None if none did or is left."""
+        """Return the version that served before the one that does, or None if none did or is left.
+
+        Those that were rolled back have no served_at any more.
+        """
         return self.filter(serving=False, served_at__isnull=False, removed_at=None).order_by("-served_at").first()
 
     @transaction.atomic

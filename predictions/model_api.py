@@ -15,7 +15,6 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 from rest_framework.viewsets import GenericViewSet
 
 from predictions import comparison, registry
@@ -27,6 +26,7 @@ from predictions.serializers import (
     DifferenceSerializer,
     ModelVersionSerializer,
     PromotionSerializer,
+    RollbackSerializer,
     SharesSerializer,
 )
 
@@ -54,7 +54,11 @@ class ModelVersionViewSet(GenericViewSet[Any]):
 
     def get_serializer_class(self) -> Any:
         """Return the form that fits the request."""
-        forms: dict[str, Any] = {"promote": PromotionSerializer, "shares": SharesSerializer, "rollback": Serializer}
+        forms: dict[str, Any] = {
+            "promote": PromotionSerializer,
+            "shares": SharesSerializer,
+            "rollback": RollbackSerializer,
+        }
         return forms.get(self.action or "", ModelVersionSerializer)
 
     @extend_schema(responses={200: ModelVersionSerializer(many=True), **DENIED})
@@ -87,11 +91,13 @@ class ModelVersionViewSet(GenericViewSet[Any]):
         registry.promote(version, force=form.validated_data["force"])
         return self._one(name)
 
-    @extend_schema(request=None, responses={200: ModelVersionSerializer, **DENIED, **REFUSED})
+    @extend_schema(request=RollbackSerializer, responses={200: ModelVersionSerializer, **INVALID, **DENIED, **REFUSED})
     @action(detail=False, methods=["post"])
     def rollback(self, request: Request) -> Response:
-        """Let the version serve again that did before this one."""
-        return self._one(registry.rollback().name)
+        """Let the version serve again that did before this one; 409 if that is another one than was named."""
+        form = RollbackSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        return self._one(registry.rollback(form.validated_data["name"]).name)
 
     @extend_schema(
         request=SharesSerializer, responses={200: ModelVersionSerializer(many=True), **INVALID, **UNKNOWN, **REFUSED}

@@ -95,7 +95,7 @@ def _promote(request: HttpRequest) -> HttpResponse:
 
 
 def _rollback(request: HttpRequest) -> HttpResponse:
-    messages.success(request, f"{registry.rollback()} serves again.")
+    messages.success(request, f"{registry.rollback(request.POST.get('name', ''))} serves again.")
     return redirect("models")
 
 

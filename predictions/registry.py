@@ -89,13 +89,25 @@ def promote(version: ModelVersion, *, force: bool = False) -> None:
     ModelVersion.objects.promote(version)
 
 
-def rollback() -> ModelVersion:
-    """Let the version serve again that did before this one, whatever its accuracy; return it. Raises Refused."""
+@transaction.atomic
+def rollback(name: str = "") -> ModelVersion:
+    """Let the version serve again that did before this one, whatever its accuracy; return it. Raises Refused.
+
+    The next time goes back further. Whoever names the version goes back once, however often the request arrives.
+    """
+    left = next((version for version in ModelVersion.objects.locked().values() if version.serving), None)
+    if left and left.name == name:
+        return left
     previous = ModelVersion.objects.previous()
     if previous is None:
         raise Refused("No version has served before this one.")
+    if name not in {"", previous.name}:
+        raise Refused(f"Rolling back leads to {previous} by now, not to {name}.")
     _require_whole(previous)
     ModelVersion.objects.promote(previous)
+    if left:  # nobody comes back to it by rolling back
+        left.served_at = None
+        left.save(update_fields=["served_at"])
     return previous
 
 

@@ -204,6 +204,7 @@ class ModelVersionSerializer(serializers.ModelSerializer[ModelVersion]):
             "card",
         ]
         read_only_fields = fields
+        extra_kwargs = {"served_at": {"help_text": "When it was last told to serve; null if it was rolled back since."}}
 
     def get_labels(self, version: ModelVersion) -> int:
         """Count the labels."""
@@ -302,6 +303,14 @@ class PromotionSerializer(serializers.Serializer[object]):
 
     force = serializers.BooleanField(
         default=False, help_text="Even if it is worse than the serving one on the corrected images."
+    )
+
+
+class RollbackSerializer(serializers.Serializer[object]):
+    """Where rolling back is to lead."""
+
+    name = serializers.CharField(
+        default="", help_text="The version that served before: the same request, sent twice, goes back once."
     )
 
 

@@ -95,6 +95,28 @@ def test_rolling_back_returns_to_the_version_before_whatever_its_accuracy(pair: 
     assert serving() == old.name
 
 
+def test_rolling_back_again_goes_back_further_and_never_to_what_was_left(pair: Any, small_bundle: Bundle) -> None:
+    first, second = pair
+    target = first.path.with_name("newest-1")
+    shutil.copytree(small_bundle.path, target)
+    registry.promote(second)
+    newest = ModelVersion.objects.install(Bundle.read(target))
+    assert [registry.rollback(), registry.rollback()] == [second, first]
+    with pytest.raises(Refused, match="No version has served before"):
+        registry.rollback()
+    registry.promote(newest)
+    assert registry.rollback() == first
+
+
+def test_a_named_rollback_leads_there_or_nowhere(pair: Any) -> None:
+    old, new = pair
+    registry.promote(new)
+    with pytest.raises(Refused, match=f"leads to {old} by now, not to other-1"):
+        registry.rollback("other-1")
+    assert [registry.rollback(old.name), registry.rollback(old.name)] == [old, old]
+    assert serving() == old.name
+
+
 @pytest.mark.parametrize("change", ["promote", "rollback", "share", "shadow"])
 def test_a_version_without_its_files_is_given_nothing(pair: Any, change: str) -> None:
     old, new = pair
@@ -226,8 +248,11 @@ class TestPage:
         page = client.post(CHANGE, {"action": "promote", "name": "rival-1"}, follow=True).content.decode()
         assert "rival-1 serves." in page
         assert f"Roll back to {pair[0]}" in page
-        page = client.post(CHANGE, {"action": "rollback"}, follow=True).content.decode()
-        assert f"{pair[0]} serves again." in page
+        for _click in range(2):
+            form = {"action": "rollback", "name": pair[0].name}
+            page = client.post(CHANGE, form, follow=True).content.decode()
+            assert f"{pair[0]} serves again." in page
+        assert "Roll back to" not in page
 
     def test_a_worse_version_is_asked_about_with_the_reason(self, client: Client, pair: Any, judge: Judge) -> None:
         judge(3, 0)
@@ -337,8 +362,11 @@ class TestApi:
     def test_promoting_and_rolling_back(self, client: Client, pair: Any) -> None:
         answer = client.post("/models/rival-1/promote/").json()
         assert (answer["serving"], answer["share"]) == (True, 100)
-        assert client.post("/models/rollback/").json()["name"] == pair[0].name
+        assert client.post("/models/rollback/", {"name": "nobody"}).status_code == 409
+        for _sent in range(2):
+            assert client.post("/models/rollback/", {"name": pair[0].name}).json()["name"] == pair[0].name
         assert serving() == pair[0].name
+        assert client.post("/models/rollback/").status_code == 409
 
     def test_what_is_refused_is_a_conflict(self, client: Client, pair: Any, judge: Judge) -> None:
         judge(3, 0)

@@ -39,7 +39,8 @@ class Command(BaseCommand):
         add("compare", "two versions, over the images that both have answered", "a", "b")
         promote = add("promote", "let a version serve; refused if it is worse on corrected images", "name")
         promote.add_argument("--force", action="store_true", help="even if it is worse")
-        add("rollback", "let the version serve again that did before")
+        rollback = add("rollback", "let the version serve again that did before")
+        rollback.add_argument("name", nargs="?", default="", help="that version's name; refused if it is another one")
         add("remove", "delete a version's files; what it has answered stays in the images' history", "name")
         share = add("share", "give versions parts of the images; the serving one has the rest, all not named stop")
         share.add_argument("shares", nargs="*", type=_share, metavar="NAME=PERCENT", help="none: the serving one alone")
@@ -100,9 +101,9 @@ class Command(BaseCommand):
         registry.promote(registry.find(name), force=force)
         return self._serves(name, options)
 
-    def rollback(self, **options: Any) -> Any:
+    def rollback(self, *, name: str, **options: Any) -> Any:
         """Let the version before serve."""
-        return self._serves(registry.rollback().name, options)
+        return self._serves(registry.rollback(name).name, options)
 
     def _serves(self, name: str, options: dict[str, Any]) -> Any:
         self.say(self.style.SUCCESS(f"{name} serves."), options)
