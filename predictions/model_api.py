@@ -84,7 +84,8 @@ class ModelVersionViewSet(GenericViewSet[Any]):
     def promote(self, request: Request, name: str) -> Response:
         """Let a version serve, with all of the traffic.
 
-        409 with the figures if it is worse than the serving one on the corrected images, unless it is forced.
+        409 with the figures if it is worse than the serving one on the corrected images, or has answered none of them,
+        unless it is forced.
         """
         version, form = registry.find(name), PromotionSerializer(data=request.data)
         form.is_valid(raise_exception=True)

@@ -15,7 +15,7 @@ from classifier.models import ModelVersion
 from classifier.traffic import TrafficError
 from predictions import comparison, comparison_charts, registry
 from predictions.access import MODEL_ACTIONS, may
-from predictions.registry import UnknownVersion, WorseVersion
+from predictions.registry import Doubtful, UnknownVersion
 
 PAGE_SIZE = 24
 
@@ -62,7 +62,7 @@ def compare(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def change(request: HttpRequest) -> HttpResponse:
-    """Promote, roll back, share or remove; a worse version and a removal are asked about once more."""
+    """Promote, roll back, share or remove; a doubtful version and a removal are asked about once more."""
     action = request.POST.get("action", "")
     rule = MODEL_ACTIONS.get(action)
     if rule and not may(request.user, rule):
@@ -88,7 +88,7 @@ def _promote(request: HttpRequest) -> HttpResponse:
     version = registry.find(request.POST.get("name", ""))
     try:
         registry.promote(version, force="confirmed" in request.POST)
-    except WorseVersion as error:
+    except Doubtful as error:
         return _ask(request, version, "promote", str(error))
     messages.success(request, f"{version} serves.")
     return redirect("models")

@@ -17,7 +17,7 @@ from classifier.bundle import CARD, MANIFEST
 from classifier.models import ModelVersion
 from classifier.traffic import WHOLE, Traffic, TrafficError
 from predictions import comparison
-from predictions.models import Classification
+from predictions.models import Classification, ImagePrediction
 
 CARD_BYTES = 100_000
 BOUND = 10_000  # answers that a list counts of a version
@@ -31,8 +31,8 @@ class Refused(TrafficError):
     """What was asked for would do harm; the message says which."""
 
 
-class WorseVersion(Refused):
-    """The version is worse than the serving one, where people have said what is right. It can be forced."""
+class Doubtful(Refused):
+    """Where people have said what is right, the version is worse than the serving one, or unknown. It can be forced."""
 
 
 class _Count(Subquery):
@@ -80,7 +80,7 @@ def card(version: ModelVersion) -> str:
 def promote(version: ModelVersion, *, force: bool = False) -> None:
     """Let a version serve, with all of the traffic; workers follow within seconds.
 
-    Raises Refused if its files are not whole, which nothing can force, and WorseVersion.
+    Raises Refused if its files are not whole, which nothing can force, and Doubtful.
     """
     _require_whole(version)
     serving = ModelVersion.objects.serving()
@@ -153,11 +153,17 @@ def _require_whole(version: ModelVersion) -> None:
 
 def _require_no_worse(version: ModelVersion, serving: ModelVersion) -> None:
     found = comparison.correctness(version, serving)
+    if not found.a.total and ImagePrediction.objects.filter(corrected_at__isnull=False).exists():
+        raise Doubtful(
+            f"Nobody knows whether {version} is worse than {serving}: no corrected photo has answers of both. Run "
+            f"manage.py models evaluate {version} --corrected, and the same for {serving} if it was never asked."
+        )
     if found.a.right >= found.b.right:
         return
-    raise WorseVersion(
+    chance = ", so chance may explain it" if found.mcnemar.p > 1 - comparison.LEVEL else ""
+    raise Doubtful(
         f"{version} is worse than {serving}: of {found.a.total:,} corrected photos that both have answered it is right "
         f"about {found.a.right:,} ({found.a.share:.1%}), {serving} about {found.b.right:,} ({found.b.share:.1%}). Only "
         f"{version} is right about {found.mcnemar.only_a:,}, only {serving} about {found.mcnemar.only_b:,}: by "
-        f"McNemar's test, {found.mcnemar}."
+        f"McNemar's test, {found.mcnemar}{chance}."
     )

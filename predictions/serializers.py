@@ -302,7 +302,7 @@ class PromotionSerializer(serializers.Serializer[object]):
     """How a version is to be promoted."""
 
     force = serializers.BooleanField(
-        default=False, help_text="Even if it is worse than the serving one on the corrected images."
+        default=False, help_text="Even if it is worse than the serving one on the corrected images, or unknown there."
     )
 
 

@@ -19,7 +19,7 @@ from classifier.models import ModelVersion
 from classifier.traffic import TrafficError
 from predictions import registry
 from predictions.models import Answer, Classification, ImagePrediction, Status
-from predictions.registry import Refused, WorseVersion
+from predictions.registry import Doubtful, Refused
 
 pytestmark = pytest.mark.django_db
 PAGE, CHANGE = "/dashboard/models/", "/dashboard/models/change"
@@ -66,13 +66,30 @@ def serving() -> str:
 def test_a_worse_version_is_refused_with_the_reason_unless_forced(pair: Any, judge: Judge) -> None:
     old, new = pair
     judge(8, 1)
-    with pytest.raises(WorseVersion) as refused:
+    with pytest.raises(Doubtful) as refused:
         registry.promote(new)
     sentence = str(refused.value)
     assert "of 9 corrected photos that both have answered it is right about 1 (11.1%)" in sentence
     assert f"{old} about 8 (88.9%)" in sentence
     assert "by McNemar's test, p = 0.0391." in sentence
     assert serving() == old.name
+    registry.promote(new, force=True)
+    assert serving() == new.name
+
+
+def test_a_difference_that_may_be_chance_is_called_so(pair: Any, judge: Judge) -> None:
+    judge(5, 0)
+    with pytest.raises(Doubtful, match=r"p = 0.0625, so chance may explain it\.$"):
+        registry.promote(pair[1])
+
+
+def test_a_version_that_has_answered_no_corrected_photo_is_unknown(pair: Any, judge: Judge) -> None:
+    _, new = pair
+    judge(1, 1)
+    Classification.objects.filter(model_version=new).delete()
+    say(new, image(), "cat")
+    with pytest.raises(Doubtful, match="Run manage.py models evaluate rival-1 --corrected"):
+        registry.promote(new)
     registry.promote(new, force=True)
     assert serving() == new.name
 

@@ -37,8 +37,10 @@ class Command(BaseCommand):
         add("list", "all versions, the serving one first")
         add("show", "one version, with its model card", "name")
         add("compare", "two versions, over the images that both have answered", "a", "b")
-        promote = add("promote", "let a version serve; refused if it is worse on corrected images", "name")
-        promote.add_argument("--force", action="store_true", help="even if it is worse")
+        promote = add(
+            "promote", "let a version serve; refused if it is worse on corrected images, or has answered none", "name"
+        )
+        promote.add_argument("--force", action="store_true", help="even so")
         rollback = add("rollback", "let the version serve again that did before")
         rollback.add_argument("name", nargs="?", default="", help="that version's name; refused if it is another one")
         add("remove", "delete a version's files; what it has answered stays in the images' history", "name")
@@ -57,7 +59,7 @@ class Command(BaseCommand):
         except UnknownVersion as error:
             raise CommandError(str(error), returncode=CANNOT_START) from error
         except TrafficError as error:
-            hint = " --force promotes it all the same." if isinstance(error, registry.WorseVersion) else ""
+            hint = " --force promotes it all the same." if isinstance(error, registry.Doubtful) else ""
             raise CommandError(f"{error}{hint}", returncode=SOME_FAILED) from error
         if options["json"]:
             self.stdout.write(json.dumps(result, ensure_ascii=False, default=str))
