@@ -138,6 +138,11 @@ class ModelVersion(models.Model):
         """Return the bundle's folder."""
         return Path(settings.MODELS_DIR) / self.name
 
+    @property
+    def classifies(self) -> bool:
+        """Return whether it answers images, or looks at them as a shadow."""
+        return self.serving or self.share > 0 or self.shadow
+
     def is_damaged(self) -> bool:
         """Return whether files are missing or others than were installed. All are read if one changed, and each minute.
 

@@ -74,7 +74,7 @@ class ModelVersionViewSet(GenericViewSet[Any]):
     @extend_schema(responses={204: None, **UNKNOWN, **REFUSED})
     def destroy(self, request: Request, name: str) -> Response:
         """Delete a version's files; what it has answered stays in the images' histories. 409 while it classifies."""
-        registry.remove(registry.find(name))
+        registry.remove(registry.find(name), by=request.user)
         return Response(status=204)
 
     @extend_schema(
@@ -89,7 +89,7 @@ class ModelVersionViewSet(GenericViewSet[Any]):
         """
         version, form = registry.find(name), PromotionSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        registry.promote(version, force=form.validated_data["force"])
+        registry.promote(version, force=form.validated_data["force"], by=request.user)
         return self._one(name)
 
     @extend_schema(request=RollbackSerializer, responses={200: ModelVersionSerializer, **INVALID, **DENIED, **REFUSED})
@@ -98,7 +98,7 @@ class ModelVersionViewSet(GenericViewSet[Any]):
         """Let the version serve again that did before this one; 409 if that is another one than was named."""
         form = RollbackSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        return self._one(registry.rollback(form.validated_data["name"]).name)
+        return self._one(registry.rollback(form.validated_data["name"], by=request.user).name)
 
     @extend_schema(
         request=SharesSerializer, responses={200: ModelVersionSerializer(many=True), **INVALID, **UNKNOWN, **REFUSED}
@@ -108,7 +108,7 @@ class ModelVersionViewSet(GenericViewSet[Any]):
         """Say which percentages of the images versions answer, and which classify unseen, as shadows."""
         form = SharesSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        registry.set_shares(**form.validated_data)
+        registry.set_shares(**form.validated_data, by=request.user)
         return self._all()
 
     @extend_schema(parameters=PAIR, responses={200: ComparedSerializer, **INVALID, **UNKNOWN})

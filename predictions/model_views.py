@@ -87,7 +87,7 @@ def _find(name: str) -> Any:
 def _promote(request: HttpRequest) -> HttpResponse:
     version = registry.find(request.POST.get("name", ""))
     try:
-        registry.promote(version, force="confirmed" in request.POST)
+        registry.promote(version, force="confirmed" in request.POST, by=request.user)
     except Doubtful as error:
         return _ask(request, version, "promote", str(error))
     messages.success(request, f"{version} serves.")
@@ -95,7 +95,8 @@ def _promote(request: HttpRequest) -> HttpResponse:
 
 
 def _rollback(request: HttpRequest) -> HttpResponse:
-    messages.success(request, f"{registry.rollback(request.POST.get('name', ''))} serves again.")
+    version = registry.rollback(request.POST.get("name", ""), by=request.user)
+    messages.success(request, f"{version} serves again.")
     return redirect("models")
 
 
@@ -110,7 +111,8 @@ def _share(request: HttpRequest) -> HttpResponse:
     except ValueError as error:
         raise TrafficError("Shares are whole percentages, such as 10.") from error
     shadows = [installed[pk].name for pk in request.POST.getlist("shadow") if pk in installed]
-    shares = registry.set_shares({name: share for name, share in given.items() if share}, shadows).shares()
+    wanted = {name: share for name, share in given.items() if share}
+    shares = registry.set_shares(wanted, shadows, by=request.user).shares()
     said = ", ".join(f"{version} answers {share} %" for version, share in shares.items())
     messages.success(request, f"Of the photos, {said}.")
     return redirect("models")
@@ -120,8 +122,10 @@ def _remove(request: HttpRequest) -> HttpResponse:
     version = registry.find(request.POST.get("name", ""))
     if "confirmed" not in request.POST:
         reason = "Its files are deleted from this machine. What it has answered stays in the photos' histories."
+        if version == ModelVersion.objects.previous():
+            reason += " It is the version that rolling back leads to."
         return _ask(request, version, "remove", reason)
-    registry.remove(version)
+    registry.remove(version, by=request.user)
     messages.success(request, f"{version} is removed.")
     return redirect("models")
 

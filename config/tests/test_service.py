@@ -100,7 +100,8 @@ for number in range(40):
     registry.set_shares({{other.name: 30}} if number % 4 < 2 else {{}}, [] if number % 4 < 2 else [other.name])
     time.sleep(0.1)
 """
-    accepted, answers = [], []
+    accepted: list[int] = []
+    answers: list[urllib3.BaseHTTPResponse] = []
     with ThreadPoolExecutor(8) as pool:
         changing = pool.submit(service.manage, "shell", "-c", changes)
         while not changing.done():

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
 
 from classifier.bundle import Bundle
 from classifier.models import ModelVersion
@@ -128,7 +130,14 @@ def test_promoting_rolling_back_sharing_removing(console: Console, model: ModelV
     assert console("models", "remove", "rival-1").code == 1
     assert "shadow" in console("models", "share", "--shadow", "rival-1").out
     console("models", "share")
-    assert console("models", "remove", "rival-1", "--json").summary == {"name": "rival-1"}
+    assert console("models", "promote", "rival-1", "--by", "nobody").code == 2
+    User.objects.create_user("anna")
+    console("models", "promote", "rival-1", "--by", "anna")
+    assert str(LogEntry.objects.get(user__username="anna")) == "Changed “rival-1” — Promoted."
+    console("models", "promote", model)
+    ran = console("models", "remove", "rival-1", "--json")
+    assert ran.summary == {"name": "rival-1"}
+    assert "rolling back led to" in ran.err
 
 
 def test_a_worse_version_takes_force(console: Console, photos: list[ImagePrediction], rival: ModelVersion) -> None:

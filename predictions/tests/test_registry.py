@@ -167,9 +167,9 @@ def test_removing_keeps_what_was_said(pair: Any) -> None:
     new.refresh_from_db()
     assert new.removed_at
     assert [entry.label for entry in photo.history() if isinstance(entry, Classification)] == ["cat"]
-    for again in (lambda: registry.remove(new), lambda: registry.promote(new, force=True)):
+    for refused in (registry.remove, registry.promote):
         with pytest.raises(Refused, match="removed"):
-            again()
+            refused(new)
     with pytest.raises(TrafficError, match="removed"):
         ModelVersion.objects.promote(stale)  # by whoever looked before
     with pytest.raises(TrafficError):
@@ -251,6 +251,32 @@ def test_the_list_counts_no_further_than_its_bound(
     assert found == [(pair[0].name, 4, 70), ("rival-1", 1, 30)]
 
 
+def test_who_changed_what_is_in_the_log_and_in_the_admin(
+    pair: Any, judge: Judge, admin_client: Client, admin_user: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = pair
+    judge(1, 0)
+    caplog.set_level("INFO", "predictions.registry")
+    admin_client.post(CHANGE, {"action": "promote", "name": new.name, "confirmed": "yes"})
+    admin_client.post("/models/rollback/")
+    admin_client.put("/models/shares/", {"shares": {new.name: 10}}, content_type="application/json")
+    registry.set_shares({})
+    admin_client.delete(f"/models/{new.name}/")
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0].startswith(f"rival-1: Promoted by force. rival-1 is worse than {old}: of 1 corrected photos")
+    assert lines[0].endswith("By admin")
+    assert lines[1:] == [
+        f"{old}, rival-1: Rolled back to {old}. By admin",
+        f"{old}, rival-1: Traffic: {old} answers 90 %, rival-1 answers 10 %. By admin",
+        f"{old}, rival-1: Traffic: {old} answers 100 %. By somebody unknown",
+        "rival-1: Removed. By admin",
+    ]
+    page = admin_client.get(f"/admin/classifier/modelversion/{new.pk}/history/").content.decode()
+    kept = ("Promoted by force.", f"Rolled back to {old}.", "rival-1 answers 10 %.", "Removed.")
+    assert [page.count(what) for what in kept] == [1] * 4
+    assert "100 %" not in page  # nobody known said that
+
+
 class TestPage:
     def test_it_shows_every_version_with_its_card(self, client: Client, pair: Any) -> None:
         page = client.get(PAGE).content.decode()
@@ -282,10 +308,17 @@ class TestPage:
 
     def test_removing_asks_first(self, client: Client, pair: Any) -> None:
         form = {"action": "remove", "name": "rival-1"}
-        assert b"Remove rival-1?" in client.post(CHANGE, form).content
+        page = client.post(CHANGE, form).content
+        assert b"Remove rival-1?" in page
+        assert b"rolling back leads to" not in page
         assert not pair[1].is_damaged()
         client.post(CHANGE, {**form, "confirmed": "yes"})
         assert b"rival-1" not in client.get(PAGE).content.partition(b"<h2>Versions")[2]
+
+    def test_removing_what_rolling_back_leads_to_says_so(self, client: Client, pair: Any) -> None:
+        registry.promote(pair[1])
+        page = client.post(CHANGE, {"action": "remove", "name": pair[0].name}).content
+        assert b"It is the version that rolling back leads to." in page
 
     def test_traffic_is_divided(self, client: Client, pair: Any) -> None:
         key = pair[1].pk

@@ -7,14 +7,17 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from classifier.bundle import BundleError
+from classifier.models import ModelVersion
 from classifier.traffic import TrafficError
 from predictions import comparison, comparison_charts, registry
 from predictions.bulk import evaluation
-from predictions.management.reporting import CANNOT_START, INTERRUPTED, SOME_FAILED, progress
+from predictions.management.reporting import CANNOT_START, INTERRUPTED, SOME_FAILED, person, progress
 from predictions.registry import UnknownVersion
 from predictions.serializers import ComparisonSerializer, ModelVersionSerializer
 from predictions.storage import StorageAway
 from predictions.uploads import printable
+
+CHANGES = ("promote", "rollback", "remove", "share")
 
 
 class Command(BaseCommand):
@@ -32,6 +35,8 @@ class Command(BaseCommand):
             for argument in names:
                 action.add_argument(argument, metavar=argument.upper(), help="a version's name, as list shows it")
             action.add_argument("--json", action="store_true", help="the result as JSON")
+            if name in CHANGES:
+                action.add_argument("--by", metavar="USERNAME", help="who does it, for the admin's history")
             return action
 
         add("list", "all versions, the serving one first")
@@ -98,28 +103,31 @@ class Command(BaseCommand):
             self.say(f"{heading:<32}{'  '.join(f'{cell:<{width}}' for cell in cells)}".rstrip(), options)
         return ComparisonSerializer(found).data
 
-    def promote(self, *, name: str, force: bool, **options: Any) -> Any:
+    def promote(self, *, name: str, force: bool, by: str | None, **options: Any) -> Any:
         """Let a version serve."""
-        registry.promote(registry.find(name), force=force)
+        registry.promote(registry.find(name), force=force, by=person(by))
         return self._serves(name, options)
 
-    def rollback(self, *, name: str, **options: Any) -> Any:
+    def rollback(self, *, name: str, by: str | None, **options: Any) -> Any:
         """Let the version before serve."""
-        return self._serves(registry.rollback(name).name, options)
+        return self._serves(registry.rollback(name, by=person(by)).name, options)
 
     def _serves(self, name: str, options: dict[str, Any]) -> Any:
         self.say(self.style.SUCCESS(f"{name} serves."), options)
         return ModelVersionSerializer(registry.find(name)).data
 
-    def remove(self, *, name: str, **options: Any) -> Any:
+    def remove(self, *, name: str, by: str | None, **options: Any) -> Any:
         """Delete a version's files."""
-        registry.remove(registry.find(name))
+        version, previous = registry.find(name), ModelVersion.objects.previous()
+        registry.remove(version, by=person(by))
+        if version == previous:
+            self.stderr.write(self.style.WARNING(f"{name} was the version that rolling back led to."))
         self.say(f"{name} is removed from this machine. What it has answered stays in the images' history.", options)
         return {"name": name}
 
-    def share(self, *, shares: Any, shadow: Any, **options: Any) -> Any:
+    def share(self, *, shares: Any, shadow: Any, by: str | None, **options: Any) -> Any:
         """Divide the traffic."""
-        registry.set_shares(dict(shares), shadow)
+        registry.set_shares(dict(shares), shadow, by=person(by))
         return self.list(**options)
 
     def evaluate(self, *, name: str, corrected: bool, **options: Any) -> Any:
