@@ -19,11 +19,12 @@ from limits import RateLimitItem
 from limits.errors import StorageError
 from limits.storage import storage_from_string
 
+from config import stores
+
 logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 60
 AWAY_SECONDS = 10
-ANSWER_SECONDS = 0.25  # a Redis that takes longer is as good as away
 
 
 class Counter(Protocol):
@@ -64,13 +65,8 @@ class SharedCounter:
     """Counts in a Redis; while that is away, in this process: neither the service nor its limits depend on it."""
 
     def __init__(self, url: str, prefix: str = "limits") -> None:
-        from redis.backoff import NoBackoff  # takes 60 ms, and those only need it who have a Redis
-        from redis.retry import Retry
-
-        # Without attempts of the client's own: they would hold requests up for seconds.
-        options = {"retry": Retry(NoBackoff(), 0), "socket_timeout": ANSWER_SECONDS}
-        options |= {"socket_connect_timeout": ANSWER_SECONDS, "key_prefix": prefix, "wrap_exceptions": True}
-        self._shared = cast("Counter", storage_from_string(url, **options))  # type: ignore[arg-type]
+        options = stores.impatience() | {"key_prefix": prefix, "wrap_exceptions": True}
+        self._shared = cast("Counter", storage_from_string(url, **options))
         self._own = MemoryCounter()
         self._away_until = 0.0
 

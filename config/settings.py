@@ -173,7 +173,7 @@ else:
         DATABASES["default"]["CONN_MAX_AGE"] = 0  # a request's end gives its connection back to the pool
 
 # Shared by the web processes and the workers: it tells /readyz which workers are alive.
-CACHES = {"default": env.cache_url("CACHE_URL", default=f"filecache://{DATA_DIR / 'cache'}")}
+CACHES = {"default": stores.cache(env.cache_url("CACHE_URL", default=f"filecache://{DATA_DIR / 'cache'}"))}
 
 # --- Queue: django-q2 rings a bell, nothing more ----------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 POOL_SECONDS = 2  # for which a request waits for a connection: while the database is away, each does
+REDIS_SECONDS = 0.25  # a Redis that takes longer to answer is as good as away
 
 
 def pool(connections: int) -> dict[str, float]:
@@ -41,6 +42,22 @@ def broker(url: str) -> dict[str, Any]:
         where = {"region": parts.hostname, "queue": parts.path.strip("/")}
         return {"broker_class": "predictions.brokers.sqs.Sqs", "sqs": where}
     raise ImproperlyConfigured("BROKER_URL must be orm://, redis://HOST:PORT/DB, rediss:// or sqs://REGION/QUEUE.")
+
+
+def cache(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return Django's settings of a cache, with which a Redis that is away holds nobody up."""
+    if settings["BACKEND"].endswith("RedisCache"):
+        settings["OPTIONS"] = settings.get("OPTIONS", {}) | impatience()
+    return settings
+
+
+def impatience() -> dict[str, Any]:
+    """Return options of Redis' client for what must not wait: attempts of its own would take seconds."""
+    from redis.backoff import NoBackoff  # takes 60 ms, and those only need it who have a Redis
+    from redis.retry import Retry
+
+    retry = Retry(NoBackoff(), 0)
+    return {"retry": retry, "socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
 
 
 @dataclass(frozen=True)

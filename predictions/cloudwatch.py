@@ -6,11 +6,12 @@ The length of the queue does not tell: one bell may stand for thousands of rows.
 import json
 import sys
 import time
+from contextlib import suppress
 
 from django.conf import settings
 
 from predictions.models import ImagePrediction
-from predictions.queue import live_workers
+from predictions.queue import CacheAway, live_workers
 
 METRICS = ("Backlog", "Workers")
 
@@ -23,15 +24,14 @@ def report_backlog() -> None:
     """
     if not settings.CLOUDWATCH_NAMESPACE:
         return
+    values = {"Backlog": ImagePrediction.objects.pending().count()}
+    with suppress(CacheAway):
+        values["Workers"] = live_workers()
     about = {
         "Namespace": settings.CLOUDWATCH_NAMESPACE,
         "Dimensions": [[]],
-        "Metrics": [{"Name": name, "Unit": "Count"} for name in METRICS],
+        "Metrics": [{"Name": name, "Unit": "Count"} for name in values],
     }
-    line = {
-        "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [about]},
-        "Backlog": ImagePrediction.objects.pending().count(),
-        "Workers": live_workers(),
-    }
+    line = {"_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [about]}, **values}
     sys.stdout.write(json.dumps(line) + "\n")  # whole, whatever other processes print
     sys.stdout.flush()

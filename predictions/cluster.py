@@ -41,11 +41,9 @@ def keep_sweeping(sentinel: BaseProcess) -> None:
     Not as a schedule of django-q2's: those live in a table that may be emptied, and in time that may be set back.
     """
     while sentinel.is_alive():
-        try:
-            close_old_connections()
-            machines.report()
-            services.recover_stale()
-            cloudwatch.report_backlog()
-        except Exception:
-            logger.exception("The sweep failed; the next one comes in %d seconds", SWEEP_SECONDS)
+        for step in (close_old_connections, services.recover_stale, machines.report, cloudwatch.report_backlog):
+            try:
+                step()
+            except Exception:  # what one step needs may be away, and the others not
+                logger.exception("%s failed; the next try comes in %d seconds", step.__name__, SWEEP_SECONDS)
         sentinel.join(SWEEP_SECONDS)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -9,12 +10,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from predictions.models import ImagePrediction
-from predictions.queue import live_workers
+from predictions.queue import CacheAway, live_workers
 from predictions.readiness import CHECKS
 
 
 class State(Collector):
-    """How the service is now. While the database is away, what only that knows is left out."""
+    """How the service is now. While database or cache are away, what only they know is left out."""
 
     def collect(self) -> Iterable[Metric]:
         """Return the gauges."""
@@ -22,15 +23,14 @@ class State(Collector):
         for name, check in CHECKS.items():
             ready.add_metric([name], check() == "ok")
         yield ready
-        yield GaugeMetricFamily("classification_workers", "Worker processes that report.", live_workers())
+        with suppress(CacheAway):
+            yield GaugeMetricFamily("classification_workers", "Worker processes that report.", live_workers())
         yield GaugeMetricFamily("classification_queue_limit", "QUEUE_LIMIT; 0: none.", settings.QUEUE_LIMIT)
         if settings.MEDIA_ROOT.exists():
             free = shutil.disk_usage(settings.MEDIA_ROOT).free
             yield GaugeMetricFamily("classification_storage_free_bytes", "Room on the disk with the images.", free)
-        try:
+        with suppress(DatabaseError):
             yield from _rows()
-        except DatabaseError:
-            return
 
 
 def _rows() -> list[Metric]:

@@ -4,7 +4,7 @@ import functools
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -27,6 +27,22 @@ logger = logging.getLogger(__name__)
 TASK = "predictions.tasks.classify_pending"
 CLOCKS_DIFFER = timedelta(seconds=20)  # those of several machines, at most
 COUNT_SECONDS = 2  # so long, the number of workers is taken to be what it was
+
+
+class CacheAway(Exception):
+    """The cache that all share does not answer: nobody knows which workers are alive."""
+
+    def __init__(self) -> None:
+        super().__init__("CACHE_URL does not answer")
+
+
+@contextmanager
+def asking_the_cache() -> Iterator[None]:
+    """Raise CacheAway for whatever is raised: each kind of cache has errors of its own."""
+    try:
+        yield
+    except Exception as error:
+        raise CacheAway from error
 
 
 def ring(times: int = 1) -> None:
@@ -62,7 +78,10 @@ def ring_at_worker_start(**_signal: Any) -> None:
 
 
 def live_workers(host: str = "") -> int:
-    """Return how many worker processes, of all machines or of that one, reported in the last three seconds."""
+    """Return how many worker processes, of all machines or of that one, reported in the last three seconds.
+
+    Raises CacheAway.
+    """
     return sum(len(cluster.workers) for cluster in live_clusters() if host in {"", cluster.host})
 
 
@@ -70,10 +89,12 @@ def live_clusters() -> list[Stat]:
     """Return the reports of the clusters, of all machines, that reported in the last three seconds.
 
     Reports from the future are from before the clock was set back: the cache would keep them until it is then again.
+    Raises CacheAway.
     """
     # Not by Stat.get_all(): in django-q2 1.11 it skips every other report, and writes, which a full disk would refuse.
     latest = timezone.now() + CLOCKS_DIFFER
-    return [cluster for cluster in _reports() if cluster.timestamp < latest]
+    with asking_the_cache():
+        return [cluster for cluster in _reports() if cluster.timestamp < latest]
 
 
 def workers() -> int:
@@ -86,8 +107,8 @@ def _workers(_moment: int) -> int:
     """Return live_workers(), asked once in a moment; 0 if the cache does not answer."""
     try:
         return live_workers()
-    except Exception:
-        logger.exception("CACHE_URL does not answer: bells are rung for the workers of one machine")
+    except CacheAway as error:
+        logger.warning("%s: bells are rung for the workers of one machine", error)
         return 0
 
 

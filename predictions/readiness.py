@@ -8,10 +8,11 @@ from django.db import DatabaseError, connection
 from classifier.models import ModelVersion
 from predictions import machines
 from predictions.models import ImagePrediction
-from predictions.queue import live_workers
+from predictions.queue import CacheAway, live_workers
 from predictions.storage import disk_trouble, photos
 
 UNKNOWN = "Unknown while the database does not answer"
+UNREPORTED = "Unknown while the cache does not answer"
 
 
 def check_database() -> str:
@@ -21,6 +22,15 @@ def check_database() -> str:
     except DatabaseError as error:
         connection.close()
         return f"The database does not answer: {type(error).__name__}"
+    return "ok"
+
+
+def check_cache() -> str:
+    """Ask the cache who reports."""
+    try:
+        live_workers()
+    except CacheAway as error:
+        return f"{error}: {type(error.__cause__).__name__}. Workers go on, and cannot be seen"
     return "ok"
 
 
@@ -43,6 +53,8 @@ def check_model() -> str:
         stand_in = ModelVersion.objects.stand_in()
     except DatabaseError:
         return UNKNOWN
+    except CacheAway:
+        return UNREPORTED
     meanwhile = f"{stand_in} classifies until then" if stand_in else "Uploads wait until then"
     trouble = f"The files of {version} are missing, damaged or not those that were installed"
     return f"{trouble}: run manage.py install_model. {meanwhile}"
@@ -50,16 +62,19 @@ def check_model() -> str:
 
 def check_worker() -> str:
     """See whether a worker has reported lately."""
-    return "ok" if live_workers() else "No worker is alive: start manage.py qcluster. Uploads wait until then"
+    try:
+        return "ok" if live_workers() else "No worker is alive: start manage.py qcluster. Uploads wait until then"
+    except CacheAway:
+        return UNREPORTED
 
 
 def warnings() -> list[str]:
     """Return what people should know of though uploads are classified."""
     try:
         version = ModelVersion.objects.serving()
-    except DatabaseError:
+        having = machines.having(version) if version else None
+    except (DatabaseError, CacheAway):
         return []
-    having = machines.having(version) if version else None
     if not having or not having.able or not having.lacking:
         return []
     return [
@@ -81,6 +96,7 @@ def check_queue() -> str:
 
 CHECKS: dict[str, Callable[[], str]] = {
     "database": check_database,
+    "cache": check_cache,
     "storage": check_storage,
     "model": check_model,
     "worker": check_worker,
@@ -89,5 +105,5 @@ CHECKS: dict[str, Callable[[], str]] = {
 
 
 def problems() -> list[str]:
-    """Return what keeps uploads waiting, in sentences for people."""
-    return [result for result in (check_model(), check_worker()) if result != "ok"]
+    """Return what is known to keep uploads waiting, in sentences for people."""
+    return [result for result in (check_model(), check_worker()) if result not in {"ok", UNKNOWN, UNREPORTED}]

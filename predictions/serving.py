@@ -13,6 +13,7 @@ from classifier.models import ModelVersion
 from classifier.traffic import Traffic
 from predictions import machines
 from predictions.models import ImagePrediction
+from predictions.queue import CacheAway
 
 if TYPE_CHECKING:
     from classifier.runtime import Classifier
@@ -80,9 +81,12 @@ def named(name: str) -> Model | None:
 
 
 def others_have(version: ModelVersion) -> bool:
-    """Return whether another machine has the model that this one lacks."""
-    machines.report()  # or our own report may be from before the damage
-    return machines.having(version).able > 0
+    """Return whether another machine has the model that this one lacks; False while the cache does not tell."""
+    try:
+        machines.report()  # or our own report may be from before the damage
+        return machines.having(version).able > 0
+    except CacheAway:
+        return False
 
 
 def _stand_in(serving: ModelVersion) -> Model | None:

@@ -1,7 +1,9 @@
 """Bells through Redis and SQS, rows through a pool, photos in S3: real processes, and their sudden ends."""
 
 import os
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import redis
 from classifier.bundle import Bundle
 from config.tests.aws import BUCKET, QUEUE, REGION, Aws, Way
 from config.tests.environment import image_bytes
-from config.tests.service import Service, photo_variants
+from config.tests.service import Service, free_port, photo_variants, wait_until
 
 REDIS = "redis://127.0.0.1:6379/4"
 POSTGRESQL = "postgres://postgres@127.0.0.1:5432/postgres"
@@ -32,6 +34,18 @@ def redis_url() -> Iterator[str]:
     yield REDIS
     client.flushdb()
     client.close()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """A Redis that may be stopped, and its port."""
+    if not shutil.which("redis-server"):
+        pytest.skip("there is no redis-server")
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        yield process, port
+        process.kill()
 
 
 @pytest.fixture
@@ -84,6 +98,30 @@ def test_bells_and_reports_go_through_redis(tmp_path: Path, small_bundle: Bundle
         assert service.checks()["worker"] == "ok"  # it reports into the cache, not into the broker
         assert service.wait_done([service.accept(image_bytes())])[0]["status"] == "done"
         assert service.query("SELECT count(*) FROM django_q_ormq") == [(0,)]  # no bell went through the database
+
+
+def test_a_cache_that_hangs_takes_nothing_along(
+    tmp_path: Path, small_bundle: Bundle, own_redis: tuple["subprocess.Popen[bytes]", int]
+) -> None:
+    redis_server, port = own_redis
+    with Service(tmp_path, small_bundle, CACHE_URL=f"rediscache://127.0.0.1:{port}", LEASE_SECONDS="3") as service:
+        ids = pile_up(service, UPLOADS)
+        redis_server.send_signal(signal.SIGSTOP)
+        kill_every_worker(service)
+        late = service.post()["id"]
+        for path, status in {"/": 200, "/metrics": 200, "/readyz": 503, "/v2/health/ready": 503}.items():
+            assert service.http.request("GET", service.url + path).status == status, path
+        checks = service.checks()
+        assert checks["cache"].startswith("CACHE_URL does not answer: TimeoutError")
+        assert checks["worker"] == checks["model"] == "Unknown while the cache does not answer"
+        assert b"classification_workers" not in service.http.request("GET", f"{service.url}/metrics").data
+        assert service.manage("check_worker").returncode == 0
+        waited_for = service.http.request("POST", f"{service.url}/classify?timeout=9", body=image_bytes())
+        assert waited_for.status == 200, waited_for.data
+        assert {row["status"] for row in service.wait_done([*ids, late], 90)} == {"done"}
+        assert answers(service) == [1] * (UPLOADS + 1)
+        redis_server.send_signal(signal.SIGCONT)
+        wait_until(lambda: set(service.checks().values()) == {"ok"})
 
 
 @pytest.mark.chaos

@@ -107,7 +107,7 @@ def test_the_state_of_the_service(
     assert values["classification_workers",] == 0
     assert values["classification_storage_free_bytes",] > 10**6
     ready = {key[1]: value for key, value in values.items() if key[0] == "classification_ready"}
-    assert ready == {"database": 1, "storage": 1, "model": 1, "worker": 0, "queue": 0}
+    assert ready == {"database": 1, "cache": 1, "storage": 1, "model": 1, "worker": 0, "queue": 0}
 
 
 @pytest.mark.django_db

@@ -83,7 +83,7 @@ class ModelReadyView(ProtocolView):
     def get(self, request: Request, name: str, version: str = "") -> Response:
         """Ask whether the model would answer now: if not, with 503."""
         found = find(name, version)
-        ready = machines.is_at_hand(found) and readiness.check_worker() == "ok"
+        ready = readiness.check_worker() == "ok" and machines.is_at_hand(found)
         return Response({"name": MODEL, "ready": ready}, 200 if ready else 503)
 
 

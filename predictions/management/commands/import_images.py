@@ -1,6 +1,7 @@
 """manage.py import_images"""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from predictions.management.reporting import (
     progress,
 )
 from predictions.models import ImagePrediction, Status
-from predictions.queue import live_workers
+from predictions.queue import CacheAway, live_workers
 from predictions.services import CHUNK
 from predictions.storage import StorageAway
 
@@ -88,9 +89,10 @@ class Command(ReportingCommand):
         with progress("classify", len(ids)) as bar:
             while left := waiting.count():
                 bar.update(len(ids) - left - bar.n)
-                if not live_workers():
-                    self.tell("No worker is alive: start manage.py qcluster.")
-                    break
+                with suppress(CacheAway):
+                    if not live_workers():
+                        self.tell("No worker is alive: start manage.py qcluster.")
+                        break
                 time.sleep(POLL_SECONDS)
             bar.update(len(ids) - left - bar.n)
         failed = ImagePrediction.objects.filter(status=Status.FAILED)
