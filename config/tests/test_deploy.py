@@ -135,42 +135,59 @@ def test_docker_reads_the_compose_files(names: list[str]) -> None:
 
 # --- Releases --------------------------------------------------------------------------------------------------------
 
-# In Docker's place: notes what it is asked, and fails to start whatever has "broken" in its name.
+# In Docker's place: notes what it would start, and fails to start whatever has "broken" in its name.
 DOCKER = """#!/bin/sh
-for argument; do case $argument in *.env) images=$argument ;; esac; done
-case "$*" in *" up "*) echo "$(head -n 1 "$images") by $COMPOSE_FILE" >> log; ! grep -q broken "$images" ;; esac
+image=$(sed -n s/^WEB_IMAGE=//p .env)
+case "$*" in *" up "*) echo "$image by $(cat compose.prod.yaml)" >> ../log; [ "$image" != broken ] ;; esac
 """
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Any:
-    """A host's deploy/, without Docker: host("a") releases images called a, and returns what was started, in order."""
-    (tmp_path / "release.sh").write_text((DEPLOY / "release.sh").read_text())
+    """A host's checkout, without Docker: host("a") releases images and commit a, and returns what was started."""
+    deploy = tmp_path / "deploy"
+    deploy.mkdir()
+    shutil.copy(DEPLOY / "release.sh", deploy)
+    shutil.copy(DEPLOY / ".env.example", deploy / ".env")
+    (tmp_path / ".gitignore").write_text("/*\n!deploy\ndeploy/*.env\n")
     (tmp_path / "docker").write_text(DOCKER)
     (tmp_path / "docker").chmod(0o755)
-
-    (tmp_path / ".env").write_text("SITE=photos.example.org\n")
+    git = ("git", "-C", tmp_path, "-c", "user.name=n", "-c", "user.email=n@example.org")
+    run(*git, "init", "--quiet")
 
     def release(*arguments: str) -> tuple[int, list[str]]:
         (tmp_path / "log").write_text("")
-        path = f"{tmp_path}:{os.environ['PATH']}"
-        status = run("bash", tmp_path / "release.sh", *arguments, PATH=path).returncode
-        return status, re.findall("WEB_IMAGE=(.*) by compose.prod.yaml", (tmp_path / "log").read_text())
+        if "--rollback" not in arguments:
+            (deploy / "compose.prod.yaml").write_text(arguments[0])
+            run(*git, "add", "--all")
+            run(*git, "commit", "--quiet", "--message", arguments[0])
+        status = run(deploy / "release.sh", *arguments, PATH=f"{tmp_path}:{os.environ['PATH']}").returncode
+        return status, (tmp_path / "log").read_text().splitlines()
 
     return release
 
 
-def test_a_release_that_does_not_run_leaves_the_one_before(host: Any) -> None:
-    assert host("one", "w", "m") == (0, ["one"])
-    assert host("broken", "w", "m") == (1, ["broken", "one"])
-    assert host("two", "w", "m") == (0, ["two"])
-    assert host("--rollback") == (0, ["one"])
+def test_a_release_that_does_not_run_leaves_the_one_before(host: Any, tmp_path: Path) -> None:
+    assert host("one", "w", "m") == (0, ["one by one"])
+    assert host("broken", "w", "m") == (1, ["broken by broken", "one by one"])
+    assert host("two", "w", "m") == (0, ["two by two"])
+    assert host("--rollback") == (0, ["one by one"])
+    # So that every other command of docker compose means the same images.
+    settings = (tmp_path / "deploy" / ".env").read_text()
+    assert settings.startswith((DEPLOY / ".env.example").read_text())
+    assert re.findall("(.*)_IMAGE=(.*)", settings) == [("WEB", "one"), ("WORKER", "w"), ("MIGRATE", "m")]
 
 
-def test_the_first_release_has_nothing_to_go_back_to(host: Any) -> None:
-    assert host("broken", "w", "m") == (1, ["broken"])
+def test_the_first_release_has_nothing_to_go_back_to(host: Any, tmp_path: Path) -> None:
+    assert host("broken", "w", "m") == (1, ["broken by broken"])
     assert host("--rollback")[0] != 0
     assert host("one") == (2, [])
+    assert (tmp_path / "deploy" / ".env").read_text() == (DEPLOY / ".env.example").read_text()
+
+
+def test_a_release_without_compose_file_does_not_start_what_is_for_development(host: Any, tmp_path: Path) -> None:
+    (tmp_path / "deploy" / ".env").write_text("SITE=photos.example.org\n")
+    assert host("one", "w", "m") == (2, [])
 
 
 def test_actions_are_pinned_and_nothing_may_write_but_where_it_must() -> None:

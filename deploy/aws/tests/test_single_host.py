@@ -81,7 +81,8 @@ def test_the_first_start_runs_these_images_on_that_volume(single_host: Stack) ->
     script = first_start(single_host)
     assert "release.sh '{WebImage}' '{WorkerImage}' '{MigrateImage}'".format(**IMAGES) in script
     assert single_host.id("Data") in script
-    assert "SITE=photos.example.org" in script
+    assert r"'COMPOSE_FILE=compose.prod.yaml\nSITE=photos.example.org\n' > $folder/deploy/.env" in script
+    assert "--file" not in script  # so every command means what .env names
     assert f"checkout --quiet '{HOST['Commit']}'" in script
 
 
