@@ -1,12 +1,15 @@
 """Backups: whole or not there, taking no room twice, restored as they were or refused."""
 
+import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from classifier.bundle import Bundle
 from config.tests.chaos import check_storage
@@ -19,6 +22,17 @@ from predictions.models import ImagePrediction
 
 Submit = Callable[..., ImagePrediction]
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _pg_dump_is_new_enough(db: None) -> None:
+    """PostgreSQL's own program makes the dump, and refuses a server that is newer than itself."""
+    if connection.vendor == "postgresql":
+        server = connection.pg_version // 10_000
+        command = ["sh", "-c", "pg_dump --version || echo there is no pg_dump"]
+        said = subprocess.run(command, capture_output=True, text=True).stdout
+        if int((re.findall(r"\d+", said) or ["0"])[0]) < server:
+            pytest.skip(f"the server is PostgreSQL {server}: {said}")
 
 
 def backup(folder: Path, **options: Any) -> Path:
