@@ -1,10 +1,12 @@
 """What scaled.yaml becomes: closed stores, containers that may little, and workers that follow the backlog."""
 
 import json
+import re
 from typing import Any
 
 import environ
 
+from config.tests.environment import ROOT
 from deploy.aws.tests.account import Stack
 from deploy.aws.tests.test_network import subnets
 from predictions import cloudwatch
@@ -83,6 +85,13 @@ def test_a_bell_is_hidden_for_as_long_as_the_worker_may_take(scaled: Stack, sett
         assert container["StopTimeout"] > settings.LEASE_SECONDS
 
 
+def test_web_may_drain_and_then_finish_what_is_under_way(scaled: Stack) -> None:
+    drain = int(environment(scaled, "WebTask")["DRAIN_SECONDS"])
+    (graceful,) = re.findall(r"^graceful_timeout = (\d+)", (ROOT / "deploy/gunicorn.conf.py").read_text(), re.MULTILINE)
+    (container,) = scaled.properties("WebTask")["ContainerDefinitions"]
+    assert 0 < drain <= container["StopTimeout"] - int(graceful) - 5
+
+
 def test_health_is_asked_of_the_process_alone(scaled: Stack) -> None:
     (target,) = scaled.client("elbv2").describe_target_groups()["TargetGroups"]
     assert (target["HealthCheckPath"], target["Port"], target["TargetType"]) == ("/livez", 8000, "ip")
@@ -121,6 +130,7 @@ def test_containers_are_named_by_digest_and_may_change_nothing_but_data(scaled: 
         assert container["user"] == "10001:10001"
         assert container["readonlyRootFilesystem"]
         assert container["linuxParameters"]["capabilities"]["drop"] == ["ALL"]
+        assert container["linuxParameters"]["initProcessEnabled"]  # a process 1 that is starting hears no SIGTERM
         assert [mount["containerPath"] for mount in container["mountPoints"]] == ["/data"]
         assert {secret["name"] for secret in container["secrets"]} == {"SECRET_KEY", "DATABASE_URL"}
         assert environment(scaled, key).keys().isdisjoint({"SECRET_KEY", "DATABASE_URL"})
