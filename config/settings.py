@@ -349,7 +349,7 @@ if IS_PROD:
 # --- Logs and metrics ------------------------------------------------------------------------------------------------
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
-# Under this name the workers tell CloudWatch, by their log, how many images wait; empty: they do not.
+# Under this name the workers tell CloudWatch, by their log, how many images wait and how long; empty: they do not.
 CLOUDWATCH_NAMESPACE = env.str("CLOUDWATCH_NAMESPACE", default="")
 LOG_FORMAT = env.str("LOG_FORMAT", default="json" if IS_PROD else "text")
 if LOG_FORMAT not in {"text", "json"}:

@@ -2,10 +2,12 @@
 
 import json
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.utils import timezone
 
 from predictions import cluster
 from predictions.models import ImagePrediction, Status
@@ -19,6 +21,7 @@ def rows() -> None:
     cache.clear()  # of other tests' workers
     for status in (Status.PENDING, Status.PENDING, Status.PENDING, Status.PROCESSING, Status.FAILED):
         ImagePrediction.objects.create(filename="a.png", image_path="a.png", width=1, height=1, size=1, status=status)
+    ImagePrediction.objects.update(queued_at=timezone.now() - timedelta(minutes=10))
 
 
 def test_every_sweep_reports_the_backlog(settings: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,6 +30,7 @@ def test_every_sweep_reports_the_backlog(settings: Any, capsys: pytest.CaptureFi
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert first["Backlog"] == second["Backlog"] == 3
     assert first["Workers"] == 0
+    assert 600 <= first["OldestSeconds"] < 700
     about = first["_aws"]
     assert abs(about["Timestamp"] / 1000 - time.time()) < 60  # milliseconds
     (metrics,) = about["CloudWatchMetrics"]
