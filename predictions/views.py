@@ -6,6 +6,8 @@ from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import Value
+from django.db.models.functions import Length, Replace
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -179,20 +181,27 @@ def undo(request: HttpRequest, batch: Any) -> HttpResponse:
 def labels(request: HttpRequest) -> HttpResponse:
     """Suggest labels that contain what is typed, whatever the field is called: the model's, and those people gave.
 
-    The model's as they are shown; with `filter` also what the unsure are shown as; with `raw` only as the model has
-    them.
+    Whoever types "golden retr" finds golden_retriever: people write spaces where models write underscores.
+    The model's labels as they are shown; with `filter` also what the unsure are shown as; with `raw` only as the model
+    has them.
     """
     # No label has control characters, and PostgreSQL refuses to look for some.
-    typed = printable(str(next(filter(None, request.GET.values()), "")))[:LABEL_LENGTH].lower()
+    typed = _in_words(printable(str(next(filter(None, request.GET.values()), "")))[:LABEL_LENGTH]).lower()
     version = ModelVersion.objects.serving()
     known = set(version.labels() if version else [])
     if "raw" not in request.GET:
         rules = LabelMap.current()
         known = set(map(rules.name, known)) | ({UNSURE} if "filter" in request.GET and rules.minimums else set())
-        given = Correction.objects.filter(label_after__icontains=typed).values_list("label_after", flat=True)
-        known.update(given.distinct()[:SUGGESTIONS])
-    fitting = sorted((label for label in known if typed in label.lower()), key=lambda label: (len(label), label))
-    return render(request, "predictions/_labels.html", {"labels": fitting[:SUGGESTIONS]})
+        given = Correction.objects.filter(undone_at=None).annotate(words=Replace("label_after", Value("_"), Value(" ")))
+        fitting = given.filter(words__icontains=typed).order_by(Length("label_after"), "label_after")
+        known.update(fitting.values_list("label_after", flat=True).distinct()[:SUGGESTIONS])
+    found = [label for label in known if typed in _in_words(label).lower()]
+    suggested = [(label, _in_words(label)) for label in sorted(found, key=lambda label: (len(label), label))]
+    return render(request, "predictions/_labels.html", {"suggested": suggested[:SUGGESTIONS]})
+
+
+def _in_words(label: str) -> str:
+    return label.replace("_", " ")
 
 
 def _photos(count: int) -> str:
