@@ -18,14 +18,22 @@ from predictions.models import LABEL_LENGTH, ImagePrediction, ImagePredictionQue
 
 # Each ends with a column that is unique, so that neighbours and pages are unambiguous.
 ORDERS = {"-id": ("-id",), "id": ("id",), "-confidence": ("-confidence", "-id"), "confidence": ("confidence", "id")}
-TYPE_AHEAD = {
-    "list": "labels",
-    "autocomplete": "off",
-    "hx-get": format_lazy("{}?filter", reverse_lazy("labels")),
-    "hx-trigger": "input changed delay:150ms",
-    "hx-target": "#labels",
-    "hx-sync": "this:replace",
-}
+
+
+def suggesting(what: str = "", *, into: str = "labels") -> dict[str, Any]:
+    """Return the attributes of an input that suggests labels while one types, in the page's datalist with that id.
+
+    Which labels, predictions.views.labels says: `filter`, `raw`, or those that an image may be given.
+    """
+    return {
+        "list": into,
+        "maxlength": LABEL_LENGTH,
+        "autocomplete": "off",
+        "hx-get": format_lazy("{}?{}", reverse_lazy("labels"), what) if what else reverse_lazy("labels"),
+        "hx-trigger": "input changed delay:150ms",
+        "hx-target": f"#{into}",
+        "hx-sync": "this:replace",
+    }
 
 
 class ProbabilityFilter(django_filters.Filter):
@@ -45,14 +53,14 @@ class PredictionFilter(django_filters.FilterSet):
         method="shown",
         label="Label",
         max_length=LABEL_LENGTH,
-        widget=forms.TextInput(TYPE_AHEAD),
+        widget=forms.TextInput(suggesting("filter")),
         help_text=f"The label that is shown, exactly; “{UNSURE}” finds what the label map has no sure answer for.",
     )
     raw_label = django_filters.CharFilter(
         "top_prediction",
         label="Before the label map",
         max_length=LABEL_LENGTH,
-        widget=forms.TextInput({**TYPE_AHEAD, "hx-get": format_lazy("{}?raw", reverse_lazy("labels"))}),
+        widget=forms.TextInput(suggesting("raw")),
         help_text="The top_prediction, exactly: the model's own label, whatever it is shown as.",
     )
     status = django_filters.ChoiceFilter(choices=Status.choices, label="Status", empty_label="Any")

@@ -88,6 +88,7 @@ def gallery(request: HttpRequest) -> HttpResponse:
         "previous": _query(request, page=number - 1) if number > 1 else "",
         "filter": _query(request, page=None),
         "has_rules": bool(LabelMap.current().rules),
+        "correction": BulkForm(),
     }
     appending = request.htmx and request.headers.get("HX-Target") == "more"  # type: ignore[attr-defined]
     return render(request, "predictions/_cards.html" if appending else "predictions/gallery.html", context)
@@ -121,6 +122,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "behind": behind,
         "filter": _query(request, page=None),
         "history": prediction.history(),
+        "correction": BulkForm(),
         # Under an address of its own, or browsers would go on showing it when the picture is there.
         "stand_in": prediction.is_waiting and renditions.shown(prediction) != prediction.image_path.name,
     }

@@ -8,8 +8,10 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
+from django.forms import TextInput
 from django.http import HttpRequest
 
+from predictions.filters import suggesting
 from predictions.labelmap import LabelMap
 from predictions.models import Status
 
@@ -35,6 +37,7 @@ class LabelFilter(admin.SimpleListFilter):
         others = {name: value for name, value in changelist.params.items() if name != self.parameter_name}
         yield {
             "value": self.value() or "",
+            "input": TextInput(suggesting("filter")).render("label", self.value(), {"id": "label-filter"}),
             "parameters": others.items(),
             "clear": changelist.get_query_string(remove=[self.parameter_name]),
         }

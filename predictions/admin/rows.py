@@ -11,23 +11,12 @@ from typing import Any
 from django import forms
 from django.forms.utils import ErrorList, flatatt
 from django.forms.widgets import Input
-from django.urls import reverse_lazy
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from predictions.filters import suggesting
 from predictions.models import ImagePrediction
 from predictions.services import Truth
-
-# What fits is suggested while one types, as in the gallery.
-SUGGEST = {
-    "aria-label": "Label",
-    "list": "labels",
-    "autocomplete": "off",
-    "hx-get": reverse_lazy("labels"),
-    "hx-trigger": "input changed delay:150ms",
-    "hx-target": "#labels",
-    "hx-sync": "this:replace",
-}
 
 
 class QuickInput(Input):
@@ -44,7 +33,7 @@ class LabelInput(QuickInput, forms.TextInput):
     """A label, with suggestions."""
 
     def __init__(self, attrs: dict[str, Any] | None = None) -> None:
-        super().__init__({**SUGGEST, **(attrs or {})})
+        super().__init__({"aria-label": "Label", **suggesting(), **(attrs or {})})
 
 
 class ConfidenceInput(QuickInput, forms.NumberInput):

@@ -21,6 +21,7 @@ from django.utils.http import urlencode
 from classifier.models import ModelVersion
 from predictions.admin.lists import PER_PAGE
 from predictions.admin.rows import ConfidenceInput, LabelInput
+from predictions.filters import suggesting
 from predictions.labelmap import LABEL_LENGTH, LabelMap, LabelRule
 from predictions.models import ImagePrediction
 from predictions.uploads import printable
@@ -133,7 +134,8 @@ class LabelRuleAdmin(admin.ModelAdmin[LabelRule]):
 
     def _page(self, request: HttpRequest, form: MapForm, preview: str = "") -> HttpResponse:
         context = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
-        context |= {"title": "Map labels", "form": form, "preview": preview}
+        find = forms.TextInput(suggesting("raw", into="model-labels")).render("find", "", {"id": "find"})
+        context |= {"title": "Map labels", "form": form, "find": find, "preview": preview}
         return TemplateResponse(request, "admin/predictions/labelrule/map.html", context)
 
     def _preview(self, request: HttpRequest, form: MapForm) -> HttpResponse:

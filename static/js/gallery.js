@@ -30,7 +30,7 @@ all?.addEventListener("click", () => {
   count();
 });
 // Enter in the label's field corrects; the first button of the form would be another.
-document.getElementById("bulk-label")?.addEventListener("keydown", (event) => {
+document.getElementById("right-label")?.addEventListener("keydown", (event) => {
   if (event.key !== "Enter") return;
   event.preventDefault();
   selection.querySelector("button[value=correct]").click();
