@@ -212,6 +212,7 @@ STRIP_METADATA = env.bool("STRIP_METADATA", default=False)
 # What decoding may take beside the 100 MB of a worker: 44 megapixels of a PNG in colour, 25 of a HEIC, 11 of a WebP.
 MAX_DECODED_MB = env.int("MAX_DECODED_MB", default=190)
 DATA_UPLOAD_MAX_NUMBER_FILES = 1000  # one selection in the browser's form
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000  # photos that somebody chooses in the gallery, scrolled far down
 # Of one request, whatever is in it: with a script, the form sends each file by itself, and the API takes one.
 MAX_REQUEST_MB = env.int("MAX_REQUEST_MB", default=250)
 if MAX_REQUEST_MB <= MAX_UPLOAD_MB:

@@ -10,6 +10,16 @@ from predictions.filters import suggesting
 from predictions.models import LABEL_LENGTH
 
 
+class IdsField(forms.Field):
+    """Ids of rows, which are not looked up: what is gone meanwhile is simply not there any more."""
+
+    widget = forms.MultipleHiddenInput
+
+    def to_python(self, value: Any) -> list[int]:
+        """Return the ids. No row has one of more digits, and no database looks for it."""
+        return [int(pk) for pk in value if pk.isascii() and pk.isdigit() and len(pk) <= 18]
+
+
 class BulkForm(forms.Form):
     """What is to be done with which images."""
 
@@ -19,13 +29,10 @@ class BulkForm(forms.Form):
     label = forms.CharField(
         label="Right label", required=False, max_length=LABEL_LENGTH, widget=forms.TextInput(suggesting())
     )
-    ids = forms.TypedMultipleChoiceField(coerce=int)
+    ids = IdsField()
 
     def __init__(self, data: Any = None) -> None:
         super().__init__(data, auto_id="right-%s", label_suffix="")
-        # Ids are not looked up here: what is gone meanwhile is simply not there any more.
-        chosen = [pk for pk in data.getlist("ids") if pk.isascii() and pk.isdigit()] if data else []
-        self.fields["ids"].choices = [(pk, pk) for pk in chosen]  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         """Require a label of a correction."""

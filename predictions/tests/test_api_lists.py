@@ -2,22 +2,14 @@
 
 import itertools
 import re
-from typing import Any
 
 import pytest
 from django.test import Client
-from django.utils import timezone
 
-from classifier.models import ModelVersion
-from predictions.models import ImagePrediction, Status
+from predictions.models import ImagePrediction
+from predictions.tests.rows import four, row  # noqa: F401
 
 pytestmark = pytest.mark.django_db
-
-
-def row(**values: Any) -> ImagePrediction:
-    blank = {"filename": "x.jpg", "image_path": "x.jpg", "sha256": "0" * 64, "width": 4, "height": 3, "size": 1}
-    done = {"status": Status.DONE, "top_prediction": "cat", "confidence": 0.5}
-    return ImagePrediction.objects.create(**(blank | done | values))
 
 
 def walk(client: Client, address: str, relation: str = "next") -> list[list[int]]:
@@ -30,14 +22,6 @@ def walk(client: Client, address: str, relation: str = "next") -> list[list[int]
         link = re.search(rf'<([^>]+)>; rel="{relation}"', response.get("Link", ""))
         address = link[1] if link else ""
     return pages
-
-
-@pytest.fixture
-def four(model: ModelVersion) -> None:
-    row(filename="a", confidence=0.1, model_version=model)
-    row(filename="b", confidence=0.9, top_prediction="dog", corrected_at=timezone.now())
-    row(filename="c", confidence=0.5, top_prediction="wildcat")
-    row(filename="d", confidence=None, top_prediction=None, status=Status.FAILED)
 
 
 @pytest.mark.usefixtures("four")

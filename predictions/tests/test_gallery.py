@@ -2,14 +2,12 @@
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
 from io import BytesIO
 from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
 from django.test import Client
-from django.utils import timezone
 from PIL import Image, ImageFilter
 
 from classifier.models import ModelVersion
@@ -17,16 +15,11 @@ from config.tests.environment import LABELS, ROOT
 from predictions import renditions, tasks
 from predictions.filters import PredictionFilter
 from predictions.models import Answer, Correction, ImagePrediction, Status
+from predictions.tests.rows import four, row, unsaved  # noqa: F401
 from predictions.views import PAGE_SIZE
 
 pytestmark = pytest.mark.django_db
 Submit = Callable[..., ImagePrediction]
-
-
-def row(**values: Any) -> ImagePrediction:
-    blank = {"filename": "x.jpg", "image_path": "x.jpg", "sha256": "0" * 64, "width": 4, "height": 3, "size": 1}
-    done = {"status": Status.DONE, "top_prediction": "cat", "confidence": 0.5}
-    return ImagePrediction.objects.create(**(blank | done | values))
 
 
 def chosen(**query: str) -> PredictionFilter:
@@ -35,15 +28,6 @@ def chosen(**query: str) -> PredictionFilter:
 
 def names(**query: Any) -> list[str]:
     return [prediction.filename for prediction in chosen(**query).qs]
-
-
-@pytest.fixture
-def four(model: ModelVersion) -> None:
-    now = timezone.now()
-    row(filename="a", confidence=0.1, top_prediction="cat", model_version=model)
-    row(filename="b", confidence=0.9, top_prediction="dog", corrected_at=now)
-    row(filename="c", confidence=0.5, top_prediction="wildcat", created_at=now - timedelta(days=40))
-    row(filename="d", confidence=None, top_prediction=None, status=Status.FAILED)
 
 
 @pytest.mark.usefixtures("four")
@@ -61,7 +45,8 @@ def test_every_filter_and_order(query: dict[str, str], expected: str) -> None:
     assert "".join(names(**query)) == expected
 
 
-def test_the_model_filters(four: None, model: ModelVersion) -> None:
+@pytest.mark.usefixtures("four")
+def test_the_model_filters(model: ModelVersion) -> None:
     assert names(model_version=model.name) == ["a"]
 
 
@@ -84,7 +69,8 @@ def test_neighbours_walk_the_filtered_view(order: str) -> None:
     assert seen == expected
 
 
-def test_an_image_without_confidence_has_no_neighbours_by_confidence(four: None) -> None:
+@pytest.mark.usefixtures("four")
+def test_an_image_without_confidence_has_no_neighbours_by_confidence() -> None:
     failed = ImagePrediction.objects.get(filename="d")
     assert chosen(ordering="-confidence").neighbours(failed) == (None, None)
 
@@ -207,6 +193,17 @@ def test_what_cannot_be_done_says_why(client: Client, data: dict[str, Any], sent
     row()
     assert sentence in post(client, **data).content.decode()
     assert not Correction.objects.exists()
+
+
+def test_thousands_are_corrected_in_one_go(client: Client) -> None:
+    rows = ImagePrediction.objects.bulk_create([unsaved() for _ in range(3000)])
+    page = post(client, action="correct", label="lynx", ids=[prediction.pk for prediction in rows])
+    assert "3000 photos corrected to lynx" in page.content.decode()
+
+
+@pytest.mark.parametrize("pk", [10**18, 2**63, 10**30, "9" * 5000, "²"])
+def test_ids_that_no_row_can_have_do_no_harm(client: Client, pk: Any) -> None:
+    assert "Choose at least one photo" in post(client, action="delete", ids=[pk]).content.decode()
 
 
 def test_the_way_back_leads_nowhere_else(client: Client) -> None:
