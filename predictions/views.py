@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.vary import vary_on_headers
 
 from classifier.models import ModelVersion
 from predictions import charts, idempotency, renditions, services
@@ -71,10 +72,12 @@ def _submit_all(request: HttpRequest) -> tuple[list[ImagePrediction], list[dict[
 def card(request: HttpRequest, pk: int) -> HttpResponse:
     """Show one image's card; it asks for itself again while it is unfinished."""
     prediction = get_object_or_404(ImagePrediction, pk=pk)
-    return render(request, "predictions/_card.html", {"prediction": prediction, "compact": "compact" in request.GET})
+    context = {"prediction": prediction, "compact": "compact" in request.GET, "filter": _query(request)}
+    return render(request, "predictions/_card.html", context)
 
 
 @require_safe
+@vary_on_headers("HX-Request", "HX-Target")
 def gallery(request: HttpRequest) -> HttpResponse:
     """Show the images that match the query string, in pages; further ones are appended while scrolling."""
     chosen = PredictionFilter(request.GET, ImagePrediction.objects.all())
@@ -86,7 +89,7 @@ def gallery(request: HttpRequest) -> HttpResponse:
         "number": number,
         "next": following,
         "previous": _query(request, page=number - 1) if number > 1 else "",
-        "filter": _query(request, page=None),
+        "filter": _query(request),
         "has_rules": bool(LabelMap.current().rules),
         "correction": BulkForm(),
     }
@@ -105,10 +108,10 @@ def _page(request: HttpRequest, chosen: PredictionFilter) -> tuple[int, list[Ima
     return number, list(rows[start : start + PAGE_SIZE + 1])
 
 
-def _query(request: HttpRequest, page: int | None) -> str:
-    """Return the query string with another page, without what is empty."""
-    pairs = [(name, value) for name, value in request.GET.items() if value and name != "page"]
-    return urlencode([*pairs, *([("page", page)] if page and page > 1 else [])])
+def _query(request: HttpRequest, page: int = 1) -> str:
+    """Return the query string of a filtered view, or of one of its further pages, without what is empty."""
+    pairs = [(name, value) for name, value in request.GET.items() if value and name not in {"page", "compact"}]
+    return urlencode([*pairs, *([("page", page)] if page > 1 else [])])
 
 
 @require_safe
@@ -120,7 +123,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "prediction": prediction,
         "before": before,
         "behind": behind,
-        "filter": _query(request, page=None),
+        "filter": _query(request),
         "history": prediction.history(),
         "correction": BulkForm(),
         # Under an address of its own, or browsers would go on showing it when the picture is there.

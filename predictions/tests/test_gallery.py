@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from html import unescape
 from io import BytesIO
 from typing import Any
 
@@ -90,6 +91,28 @@ def test_pages_follow_each_other_and_keep_the_filter(client: Client) -> None:
     appended = client.get("/gallery/?page=2", headers={"HX-Request": "true", "HX-Target": "more"}).content.decode()
     assert appended.count('name="ids"') == 5
     assert "<html" not in appended
+
+
+def test_a_page_behind_the_last_leads_back_to_the_first(client: Client) -> None:
+    row()
+    page = client.get("/gallery/?page=9&label=cat").content.decode()
+    assert 'There are no further photos. <a href="/gallery/?label=cat">' in page
+    assert "Nothing here yet" not in page
+
+
+def test_caches_know_that_htmx_gets_a_part_of_the_page(client: Client) -> None:
+    assert {"HX-Request", "HX-Target"} <= set(client.get("/gallery/")["Vary"].split(", "))
+
+
+def test_a_card_that_asks_again_keeps_the_filter(client: Client) -> None:
+    prediction = row(status=Status.PENDING, top_prediction="cat")
+    page = client.get("/gallery/?label=cat&ordering=id&page=1").content.decode()
+    address = re.search('hx-get="(/gallery/[0-9]+/card[^"]*)"', page)
+    assert address
+    card = client.get(unescape(address[1])).content.decode()
+    for body in (page, card):
+        assert f'href="/gallery/{prediction.pk}/?label=cat&amp;ordering=id"' in body
+    assert address[0] in card
 
 
 @pytest.mark.parametrize("page", ["0", "-1", "x", "99999999999999999999"])
