@@ -3,10 +3,13 @@
 import re
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
@@ -16,8 +19,9 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from config.errors import respond
 from predictions import logs
-from predictions.access import Access, may, rule_for
+from predictions.access import READING, Access, may, rule_for
 from predictions.admission import RETRY_SECONDS
+from predictions.forms import way_back
 from predictions.storage import StorageAway
 
 
@@ -55,10 +59,17 @@ class AccessMiddleware(LoginRequiredMiddleware):
         return self.handle_no_permission(request, view_func)
 
     def handle_no_permission(self, request: HttpRequest, view_func: Any) -> HttpResponseBase:  # type: ignore[override]
-        """Lead to the login page; htmx, which would put that page into a part of its own, leads the browser there."""
+        """Lead to the login page, and from there to where the person was.
+
+        Htmx, which would put that page into a part of its own, leads the browser there. What a form has sent is not
+        sent again: behind the login is the page that it was on.
+        """
         if request.headers.get("HX-Request"):
             return HttpResponseClientRedirect(resolve_url(settings.LOGIN_URL))
-        return super().handle_no_permission(request, view_func)
+        if request.method in READING:
+            return super().handle_no_permission(request, view_func)
+        messages.warning(request, "Nothing was changed: log in, then try again.")
+        return redirect_to_login(way_back(request) or resolve_url(settings.LOGIN_REDIRECT_URL))
 
 
 class StorageAwayMiddleware(MiddlewareMixin):
@@ -71,6 +82,20 @@ class StorageAwayMiddleware(MiddlewareMixin):
         response = respond(request, 503, str(error))
         response["Retry-After"] = str(RETRY_SECONDS)
         return response
+
+
+def explain_405(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
+    """Answer in words where Django's decorators refuse a method without any."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        if response.status_code != HTTPStatus.METHOD_NOT_ALLOWED or response.content:
+            return response
+        explained = respond(request, response.status_code, "This address is not to be opened, or not in this way")
+        explained["Allow"] = response["Allow"]
+        return explained
+
+    return middleware
 
 
 def identify_request(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:

@@ -104,6 +104,7 @@ MIDDLEWARE = [
     "config.middleware.AccessMiddleware",
     "config.middleware.StorageAwayMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "config.middleware.explain_405",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "config.metrics.RequestMetricsMiddleware",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.http import HttpRequest
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from predictions.filters import suggesting
 from predictions.models import LABEL_LENGTH
@@ -40,3 +42,11 @@ class BulkForm(forms.Form):
         if cleaned.get("action") == "correct" and not cleaned.get("label"):
             self.add_error("label", "Say which label is right.")
         return cleaned
+
+
+def way_back(request: HttpRequest, name: str = "back") -> str:
+    """Return where a form wants to lead to, if that is an address of ours; else nothing."""
+    target = request.POST.get(name, "")
+    # Anything without a slash redirect() would take for a view's name; Django refuses to lead to endless addresses.
+    here = target.startswith("/") and len(target) < 2000
+    return target if here and url_has_allowed_host_and_scheme(target, allowed_hosts=None) else ""

@@ -10,7 +10,6 @@ from django.db.models import Value
 from django.db.models.functions import Length, Replace
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
@@ -21,7 +20,7 @@ from predictions.admission import RETRY_SECONDS
 from predictions.dashboard import figures
 from predictions.exceptions import STATUS
 from predictions.filters import PredictionFilter
-from predictions.forms import BulkForm
+from predictions.forms import BulkForm, way_back
 from predictions.labelmap import UNSURE, LabelMap
 from predictions.models import LABEL_LENGTH, Correction, ImagePrediction
 from predictions.readiness import problems
@@ -144,7 +143,7 @@ def change(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     chosen = ImagePrediction.objects.filter(pk__in=form.cleaned_data["ids"])
     if form.cleaned_data["action"] == "delete" and "confirmed" not in request.POST:
-        context = {"rows": list(chosen[:PAGE_SIZE]), "ids": form.cleaned_data["ids"], "back": _target(request)}
+        context = {"rows": list(chosen[:PAGE_SIZE]), "ids": form.cleaned_data["ids"], "back": way_back(request)}
         return render(request, "predictions/confirm_delete.html", context)
     return {"correct": _correct, "reclassify": _reclassify, "delete": _delete}[form.cleaned_data["action"]](
         request, chosen, form
@@ -213,16 +212,8 @@ def _photos(count: int) -> str:
     return "1 photo" if count == 1 else f"{count} photos"
 
 
-def _target(request: HttpRequest) -> str:
-    """Return where a form wants to go back to, if that is here."""
-    target = request.POST.get("back", "")
-    # Anything without a slash redirect() would take for a view's name; Django refuses to lead to endless addresses.
-    here = target.startswith("/") and len(target) < 2000
-    return target if here and url_has_allowed_host_and_scheme(target, allowed_hosts=None) else ""
-
-
 def _back(request: HttpRequest) -> HttpResponse:
-    return redirect(_target(request) or "gallery")
+    return redirect(way_back(request) or "gallery")
 
 
 @require_safe

@@ -189,6 +189,19 @@ def test_pages_lead_to_the_login_and_back(client: Client, settings: Any) -> None
     assert client.get("/gallery/").status_code == 302
 
 
+def test_what_is_sent_after_the_session_has_ended_leads_back_to_the_page_that_it_was_on(
+    client: Client, settings: Any
+) -> None:
+    settings.ACCESS = "login"
+    form = {"action": "delete", "ids": "1", "back": "/gallery/?label=cat"}
+    page = client.post("/gallery/change", form, follow=True)
+    assert page.redirect_chain == [("/login?next=/gallery/%3Flabel%3Dcat", 302)]
+    assert "Nothing was changed: log in, then try again." in page.content.decode()
+    for target in ("", "https://example.org/", "/" + "x" * 3000):
+        response = client.post("/gallery/change", {**form, "back": target})
+        assert response["Location"] == "/login?next=/"
+
+
 def test_the_login_leads_to_no_other_host(client: Client) -> None:
     User.objects.create_user("ada", password="lovelace")
     for target in ("https://example.org/", "//example.org", "javascript:alert(1)", "/\\example.org"):

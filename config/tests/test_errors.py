@@ -220,7 +220,14 @@ def test_a_form_that_is_not_ours_is_refused_in_words(visitor: Client) -> None:
 @pytest.mark.parametrize("where", ["/ping", "/livez", "/readyz"])
 def test_a_post_to_what_is_only_read_is_refused_for_its_method(visitor: Client, where: str) -> None:
     response = visitor.post(where)
-    assert (response.status_code, response["Allow"]) == (405, "GET, HEAD")
+    assert_sentence(response, 405, "This address is not to be opened, or not in this way")
+    assert response["Allow"] == "GET, HEAD"
+
+
+def test_what_only_takes_forms_is_a_page_to_whoever_opens_it(visitor: Client) -> None:
+    response = visitor.get(reverse("change"), headers=BROWSER)
+    assert_page(response, 405, "This address is not to be opened, or not in this way.")
+    assert response["Allow"] == "POST"
 
 
 @here
