@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import django_filters
@@ -18,6 +18,8 @@ from predictions.models import LABEL_LENGTH, ImagePrediction, ImagePredictionQue
 
 # Each ends with a column that is unique, so that neighbours and pages are unambiguous.
 ORDERS = {"-id": ("-id",), "id": ("id",), "-confidence": ("-confidence", "-id"), "confidence": ("confidence", "id")}
+# In every time zone these are days that a datetime can hold.
+EARLIEST, LATEST = date.min + timedelta(days=1), date.max - timedelta(days=1)
 
 
 def suggesting(what: str = "", *, into: str = "labels") -> dict[str, Any]:
@@ -129,6 +131,7 @@ class PredictionFilter(django_filters.FilterSet):
     def uploaded(self, rows: ImagePredictionQuerySet, name: str, day: Any) -> ImagePredictionQuerySet:
         """Keep those from a day on, or until its end, of the server's time zone."""
         lookup, moment = {"since": ("gte", time.min), "until": ("lte", time.max)}[name]
+        day = min(max(day, EARLIEST), LATEST)
         return rows.filter(**{f"created_at__{lookup}": timezone.make_aware(datetime.combine(day, moment))})
 
     def order(self, rows: ImagePredictionQuerySet, name: str, ordering: str) -> ImagePredictionQuerySet:
