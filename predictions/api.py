@@ -268,7 +268,7 @@ class LabelRuleViewSet(ListModelMixin, GenericViewSet[LabelRule]):
 
 
 def entity_tags(header: str) -> list[str]:
-    """Return a header's entity tags as they were sent out, before a proxy that compresses named its encoding in them."""
+    """Return a header's entity tags as they were sent out, before a compressing proxy named its encoding in them."""
     return [ENCODING.sub('"', tag) for tag in parse_etags(header)]
 
 
