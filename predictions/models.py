@@ -313,10 +313,10 @@ class ImagePrediction(models.Model):
         return claim.filter(corrected_at=None).update(**said, **truth) == 1 or claim.update(**said) == 1
 
     def history(self) -> list[Correction | Classification]:
-        """Return what people and models said of the image, newest first."""
+        """Return what people and models said of the image, newest first, without what nobody is to see."""
         said: list[Correction | Classification] = [
             *self.corrections.select_related("corrected_by"),
-            *self.classifications.select_related("model_version"),
+            *self.classifications.filter(unseen=False).select_related("model_version"),
         ]
         return sorted(said, key=lambda entry: entry.created_at, reverse=True)
 
@@ -353,11 +353,18 @@ class ClassificationQuerySet(models.QuerySet["Classification"]):
         """Keep a version's answers without showing them; of images that were deleted meanwhile, none."""
         ids = [prediction.pk for prediction, _ in answers]
         there = set(ImagePrediction.objects.filter(pk__in=ids).select_for_update().values_list("pk", flat=True))
-        self.record([answer for answer in answers if answer[0].pk in there], version, timezone.now())
+        self.record([answer for answer in answers if answer[0].pk in there], version, timezone.now(), unseen=True)
 
-    def record(self, answers: Iterable[tuple[ImagePrediction, Answer]], version: ModelVersion, now: datetime) -> None:
-        """Keep a version's answers, in place of its earlier ones for these images."""
-        columns = ["labels", "label", "confidence", "milliseconds", "created_at"]
+    def record(
+        self,
+        answers: Iterable[tuple[ImagePrediction, Answer]],
+        version: ModelVersion,
+        now: datetime,
+        *,
+        unseen: bool = False,
+    ) -> None:
+        """Keep a version's answers, in place of its earlier ones for these images. What was seen once stays so."""
+        columns = ["labels", "label", "confidence", "milliseconds", "created_at", *([] if unseen else ["unseen"])]
         answers = list(answers)
         kept = self.bulk_create(
             [
@@ -369,6 +376,7 @@ class ClassificationQuerySet(models.QuerySet["Classification"]):
                     confidence=answer.labels[0]["confidence"],
                     milliseconds=answer.milliseconds,
                     created_at=now,
+                    unseen=unseen,
                 )
                 for prediction, answer in answers
             ],
@@ -401,6 +409,9 @@ class Classification(models.Model):
     confidence = models.FloatField(null=True)
     milliseconds = models.FloatField(null=True, help_text="Decoding and inference; unknown for the oldest answers.")
     created_at = models.DateTimeField(default=timezone.now)
+    unseen = models.BooleanField(
+        default=False, db_default=False, help_text="For comparing only: of a shadow, or of an evaluation."
+    )
 
     objects = ClassificationQuerySet.as_manager()
 

@@ -64,6 +64,8 @@ def test_a_version_answers_what_is_there_and_nothing_shows_it(
         own, other = photo.classifications.order_by("model_version")
         assert own.labels == other.labels  # the same model under another name
         assert other.milliseconds
+        said = [entry for entry in photo.history() if isinstance(entry, Classification)]
+        assert [entry.model_version for entry in said] == [photo.model_version]
 
 
 def test_a_killed_evaluation_goes_on(photos: list[ImagePrediction], rival: ModelVersion, monkeypatch: Any) -> None:

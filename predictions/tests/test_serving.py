@@ -13,7 +13,7 @@ from classifier.bundle import Bundle
 from classifier.models import ModelVersion
 from classifier.runtime import Classifier
 from config.tests.environment import image_bytes, variant
-from predictions import serving, tasks
+from predictions import services, serving, tasks
 from predictions.models import Answer, Classification, Embedding, ImagePrediction, Status
 
 pytestmark = pytest.mark.django_db
@@ -51,8 +51,8 @@ def test_each_image_is_answered_by_the_version_that_its_content_decides(
         assert str(row.top_prediction).startswith("abc" if row.model_version == first else "def")
 
 
-def test_a_shadow_classifies_and_nobody_sees_it(
-    submit: Submit, versions: tuple[ModelVersion, ModelVersion], client: Client
+def test_a_shadow_classifies_and_nobody_sees_it_until_it_answers(
+    submit: Submit, versions: tuple[ModelVersion, ModelVersion], admin_client: Client
 ) -> None:
     shadow, answering = versions
     ModelVersion.objects.set_shares({}, shadows=[shadow.name])
@@ -64,7 +64,15 @@ def test_a_shadow_classifies_and_nobody_sees_it(
     unseen = Classification.objects.get(model_version=shadow)
     assert str(unseen.label).startswith("abc")
     assert unseen.milliseconds
-    assert "abc" not in client.get(f"/predictions/{prediction.pk}/").content.decode()
+    addresses = [f"/predictions/{prediction.pk}/", f"/predictions/{prediction.pk}/history/"]
+    addresses += [f"/gallery/{prediction.pk}/", f"/admin/predictions/imageprediction/{prediction.pk}/change/"]
+    assert not any("abc" in admin_client.get(address).content.decode() for address in addresses)
+    ModelVersion.objects.promote(shadow)
+    ModelVersion.objects.set_shares({}, shadows=[answering.name])
+    services.reclassify(ImagePrediction.objects.all())
+    tasks.classify_pending()
+    said = [entry["model_version"] for entry in admin_client.get(f"/predictions/{prediction.pk}/history/").json()]
+    assert sorted(said) == sorted([shadow.name, answering.name])  # who was seen stays so
 
 
 def test_a_broken_shadow_is_nobodys_trouble(
