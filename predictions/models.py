@@ -312,11 +312,16 @@ class ImagePrediction(models.Model):
         claim = self._claim()
         return claim.filter(corrected_at=None).update(**said, **truth) == 1 or claim.update(**said) == 1
 
+    def answers(self) -> ClassificationQuerySet:
+        """Return what each model version said of the image, newest first, without what nobody is to see."""
+        said: ClassificationQuerySet = self.classifications.filter(unseen=False)
+        return said.select_related("model_version")
+
     def history(self) -> list[Correction | Classification]:
-        """Return what people and models said of the image, newest first, without what nobody is to see."""
+        """Return what people and models said of the image, newest first."""
         said: list[Correction | Classification] = [
             *self.corrections.select_related("corrected_by"),
-            *self.classifications.filter(unseen=False).select_related("model_version"),
+            *self.answers(),
         ]
         return sorted(said, key=lambda entry: entry.created_at, reverse=True)
 

@@ -66,13 +66,19 @@ def test_a_shadow_classifies_and_nobody_sees_it_until_it_answers(
     assert unseen.milliseconds
     addresses = [f"/predictions/{prediction.pk}/", f"/predictions/{prediction.pk}/history/"]
     addresses += [f"/gallery/{prediction.pk}/", f"/admin/predictions/imageprediction/{prediction.pk}/change/"]
-    assert not any("abc" in admin_client.get(address).content.decode() for address in addresses)
+    pages = [admin_client.get(address).content.decode() for address in addresses]
+    assert not any("abc" in page or "Model by model" in page for page in pages)
     ModelVersion.objects.promote(shadow)
     ModelVersion.objects.set_shares({}, shadows=[answering.name])
     services.reclassify(ImagePrediction.objects.all())
     tasks.classify_pending()
     said = [entry["model_version"] for entry in admin_client.get(f"/predictions/{prediction.pk}/history/").json()]
     assert sorted(said) == sorted([shadow.name, answering.name])  # who was seen stays so
+    for address in addresses[2:]:  # all that both said, side by side
+        page = admin_client.get(address).content.decode().partition("Model by model")[2]
+        for version, letters in zip(versions, ("abc", "def"), strict=True):
+            assert page.count(f"Confidence in {letters}") == 5
+            assert f"<h3>{version}</h3>" in page
 
 
 def test_a_broken_shadow_is_nobodys_trouble(
