@@ -66,10 +66,10 @@ class LabelMap:
     @classmethod
     def current(cls) -> LabelMap:
         """Return the rules as they were SECONDS ago at most: rules are few, and asked for with every image."""
-        now = time.monotonic()
-        if cls._held is None or now - cls._held[0] > SECONDS:
-            cls._held = now, cls.read()
-        return cls._held[1]
+        now, held = time.monotonic(), cls._held  # once: other threads forget and read meanwhile
+        if held is None or now - held[0] > SECONDS:
+            cls._held = held = now, cls.read()
+        return held[1]
 
     @classmethod
     def forget(cls) -> None:
