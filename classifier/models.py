@@ -155,9 +155,19 @@ class ModelVersion(models.Model):
         state = tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
         return _is_damaged(self.path, self.digest, state, int(time.monotonic() / 60))
 
+    def bundle(self) -> Bundle | None:
+        """Return the bundle, its manifest read; None if it is missing, or not the one that was installed."""
+        try:
+            return read_as_installed(self.path, self.digest)
+        except BundleError:
+            return None
+
     def labels(self) -> list[str]:
         """Return the labels that it knows; none if its files are missing or damaged."""
-        return _labels(self.path, self.digest)
+        try:
+            return _labels(self.path, self.digest)
+        except (BundleError, OSError, ValueError):
+            return []
 
 
 @lru_cache(maxsize=256)
@@ -169,9 +179,7 @@ def _is_damaged(path: Path, digest: str, state: tuple[tuple[int, int], ...], min
     return False
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=64)
 def _labels(path: Path, digest: str) -> list[str]:
-    try:
-        return Bundle.read(path).labels()
-    except (BundleError, OSError, ValueError):
-        return []
+    """Return the labels of a bundle that is there; errors are not remembered, since it may come back."""
+    return read_as_installed(path, digest).labels()

@@ -277,6 +277,13 @@ def test_who_changed_what_is_in_the_log_and_in_the_admin(
     assert "100 %" not in page  # nobody known said that
 
 
+def test_labels_are_known_again_once_the_files_are_back(model: ModelVersion) -> None:
+    aside = model.path.rename(model.path.with_name("aside"))
+    assert model.labels() == []
+    aside.rename(model.path)
+    assert len(model.labels()) == 7
+
+
 class TestPage:
     def test_it_shows_every_version_with_its_card(self, client: Client, pair: Any) -> None:
         page = client.get(PAGE).content.decode()
