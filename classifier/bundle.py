@@ -67,6 +67,11 @@ class Bundle:
         """Return the folder's name, which is the version's name too."""
         return self.path.name
 
+    @property
+    def scaling(self) -> str:
+        """Return what the model expects of pixels, whether they are scaled before it or in its first layer."""
+        return str(self.about.get("scaling", self.preprocessing.scaling))
+
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the manifest of the bundle at `path`. Raises BundleError."""

@@ -28,20 +28,25 @@ def write(bundle: Bundle) -> str:
     return "\n".join([f"# {bundle.backbone}\n", *parts])
 
 
-def _model(bundle: Bundle) -> str:
+def facts(bundle: Bundle) -> dict[str, Any]:
+    """Return what the model is, what it takes and how it was made, in words."""
     spec, about = bundle.preprocessing, bundle.about
     rows = {
         "backbone": bundle.backbone,
         "origin": about.get("origin"),
         "labels": about.get("classes"),
-        "input": f"{spec.size} x {spec.size} pixels, RGB, {SCALES[about.get('scaling', spec.scaling)]}",
+        "input": f"{spec.size} x {spec.size} pixels, RGB, {SCALES.get(bundle.scaling, bundle.scaling)}",
         "crop": f"centre square of {spec.crop:g} of the short side, resized bicubically",
         "softmax": "taken behind the model" if bundle.softmax else None,
         "quantization": about.get("quantization", "none: 32-bit floats"),
         "made with": about.get("made_with", "not by install_model: installed as it was"),
-        "digest": bundle.digest,
     }
-    lines = [f"| {name} | {_cell(value)} |" for name, value in rows.items() if value is not None]
+    return {name: value for name, value in rows.items() if value is not None}
+
+
+def _model(bundle: Bundle) -> str:
+    rows = {**facts(bundle), "digest": bundle.digest}
+    lines = [f"| {name} | {_cell(value)} |" for name, value in rows.items()]
     return "\n".join(["| | |", "|---|---|", *lines])
 
 

@@ -19,6 +19,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from predictions import comparison, registry
 from predictions.api import BODY, DENIED
+from predictions.pagination import LinkHeaderPagination
 from predictions.serializers import (
     ComparedSerializer,
     ComparisonSerializer,
@@ -42,7 +43,7 @@ class ModelVersionViewSet(GenericViewSet[Any]):
     """Installed models: which of them classify what, and how they compare."""
 
     serializer_class = ModelVersionSerializer
-    pagination_class = None
+    pagination_class = LinkHeaderPagination
     filter_backends: list[Any] = []
     lookup_field = "name"
     lookup_value_regex = "[^/]+"
@@ -63,8 +64,9 @@ class ModelVersionViewSet(GenericViewSet[Any]):
 
     @extend_schema(responses={200: ModelVersionSerializer(many=True), **DENIED})
     def list(self, request: Request) -> Response:
-        """List all versions, the serving one first, removed ones last."""
-        return self._all()
+        """List all versions, the serving one first, removed ones last; the Link header names the next page."""
+        page = self.paginate_queryset(self.get_queryset())
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
     @extend_schema(responses={200: ModelVersionSerializer, **UNKNOWN})
     def retrieve(self, request: Request, name: str) -> Response:
@@ -103,13 +105,14 @@ class ModelVersionViewSet(GenericViewSet[Any]):
     @extend_schema(
         request=SharesSerializer, responses={200: ModelVersionSerializer(many=True), **INVALID, **UNKNOWN, **REFUSED}
     )
-    @action(detail=False, methods=["put"])
+    @action(detail=False, methods=["put"], pagination_class=None)
     def shares(self, request: Request) -> Response:
-        """Say which percentages of the images versions answer, and which classify unseen, as shadows."""
+        """Say which percentages of the images versions answer, and which classify unseen, as shadows; list these."""
         form = SharesSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        registry.set_shares(**form.validated_data, by=request.user)
-        return self._all()
+        traffic = registry.set_shares(**form.validated_data, by=request.user)
+        rows = self.get_queryset().filter(pk__in=[version.pk for version in (*traffic.shares(), *traffic.shadows)])
+        return Response(ModelVersionSerializer(rows, many=True).data)
 
     @extend_schema(parameters=PAIR, responses={200: ComparedSerializer, **INVALID, **UNKNOWN})
     @action(detail=False)
@@ -121,9 +124,6 @@ class ModelVersionViewSet(GenericViewSet[Any]):
         a, b = map(registry.find, names)
         differing = DifferenceSerializer(comparison.differing(a, b)[:DIFFERING], many=True).data
         return Response({**ComparisonSerializer(comparison.compare(a, b)).data, "differing": differing})
-
-    def _all(self) -> Response:
-        return Response(ModelVersionSerializer(self.get_queryset(), many=True).data)
 
     def _one(self, name: str) -> Response:
         return Response(ModelVersionSerializer(registry.find(name)).data)

@@ -7,10 +7,12 @@ from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
+from classifier import cards
 from classifier.models import ModelVersion
 from classifier.traffic import TrafficError
 from predictions import comparison, comparison_charts, registry
@@ -22,19 +24,28 @@ PAGE_SIZE = 24
 
 @require_safe
 def models(request: HttpRequest) -> HttpResponse:
-    """Show all versions, their model cards and what they do, and what can be done with them."""
-    found = [
-        {
-            "version": version,
-            "labels": len(version.labels()),
-            "answers": f"{registry.BOUND:,} or more" if version.answers > registry.BOUND else f"{version.answers:,}",
-            "card": registry.card(version),
-        }
-        for version in registry.versions()
-    ]
-    installed = [entry["version"] for entry in found if not entry["version"].removed_at]
-    context = {"found": found, "installed": installed, "previous": ModelVersion.objects.previous()}
+    """Show the versions in pages, what they are and do, and what can be done with them."""
+    everyone = list(registry.versions())
+    page = Paginator(everyone, PAGE_SIZE).get_page(request.GET.get("page"))
+    context = {
+        "page": page,
+        "found": [_described(version) for version in page],
+        "everyone": everyone,
+        "installed": [version for version in everyone if not version.removed_at],
+        "previous": ModelVersion.objects.previous(),
+    }
     return render(request, "predictions/models.html", context)
+
+
+def _described(version: Any) -> dict[str, Any]:
+    bundle = version.bundle()
+    facts = cards.facts(bundle) if bundle else {"backbone": version.backbone}
+    return {
+        "version": version,
+        "facts": {**facts, "labels": len(version.labels()) or "unknown: its files are not at hand"},
+        "answers": f"{registry.BOUND:,} or more" if version.answers > registry.BOUND else f"{version.answers:,}",
+        "card": registry.card(version),
+    }
 
 
 @require_safe

@@ -53,7 +53,7 @@ class _Count(Subquery):
 
 
 def versions() -> QuerySet[Any]:
-    """Return the versions in one query, the serving one first, removed ones last, and of these only who said anything.
+    """Return the versions in one query: the serving one, the others, newest first, and removed ones that have answers.
 
     Each with `percent`, of the images that it answers, and `answers`: how many it has given, BOUND + 1 at most.
     """
@@ -74,8 +74,8 @@ def _versions() -> QuerySet[Any]:
     given = ModelVersion.objects.order_by().filter(serving=False).values("serving").annotate(sum=Sum("share"))
     left = Value(WHOLE) - Coalesce(Subquery(given.values("sum")), 0)
     percent = Case(When(serving=True, then=left), default=F("share"), output_field=IntegerField())
-    rows = ModelVersion.objects.annotate(answers=_Count(answers), percent=percent)
-    return rows.order_by(F("removed_at").desc(nulls_first=True), "-serving", "-installed_at")
+    rank = Case(When(serving=True, then=0), When(removed_at=None, then=1), default=2, output_field=IntegerField())
+    return ModelVersion.objects.annotate(answers=_Count(answers), percent=percent, rank=rank).order_by("rank", "-pk")
 
 
 def card(version: ModelVersion) -> str:

@@ -1,5 +1,6 @@
 """The API's JSON. The tutorial's keys keep their names and meanings; further keys follow them."""
 
+from dataclasses import asdict
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -179,12 +180,22 @@ class DetailSerializer(serializers.Serializer[dict[str, object]]):
     detail = serializers.CharField()
 
 
+class PreprocessingSerializer(serializers.Serializer[object]):
+    """What is done to an image before the model sees it."""
+
+    size = serializers.IntegerField(help_text="Pixels, both sides.")
+    crop = serializers.FloatField(help_text="The centre square's side as a part of the short side.")
+    scaling = serializers.CharField(help_text="What the model expects of pixels.")
+
+
 class ModelVersionSerializer(serializers.ModelSerializer[ModelVersion]):
     """An installed model, or one that was."""
 
     labels = serializers.SerializerMethodField(help_text="How many it knows; 0 if its files are not at hand.")
     share = serializers.IntegerField(source="percent", help_text="Percent of the images that it answers.")
     answers = serializers.SerializerMethodField(help_text=f"Images that it has answered, {registry.BOUND} at most.")
+    origin = serializers.SerializerMethodField(help_text="What it was made of; null if that is not known here.")
+    preprocessing = serializers.SerializerMethodField(help_text="Null if its files are not at hand.")
     card = serializers.SerializerMethodField(help_text="The bundle's README.md; empty if there is none.")
 
     class Meta:
@@ -201,6 +212,8 @@ class ModelVersionSerializer(serializers.ModelSerializer[ModelVersion]):
             "installed_at",
             "served_at",
             "removed_at",
+            "origin",
+            "preprocessing",
             "card",
         ]
         read_only_fields = fields
@@ -213,6 +226,17 @@ class ModelVersionSerializer(serializers.ModelSerializer[ModelVersion]):
     def get_answers(self, version: Any) -> int:
         """Return the bounded count of registry.versions()."""
         return min(int(version.answers), registry.BOUND)
+
+    def get_origin(self, version: ModelVersion) -> str | None:
+        """Read where it comes from."""
+        bundle = version.bundle()
+        return bundle.about.get("origin") if bundle else None
+
+    @extend_schema_field(PreprocessingSerializer(allow_null=True))
+    def get_preprocessing(self, version: ModelVersion) -> dict[str, Any] | None:
+        """Read it. Models that scale the pixels themselves tell what they expect beside it."""
+        bundle = version.bundle()
+        return {**asdict(bundle.preprocessing), "scaling": bundle.scaling} if bundle else None
 
     def get_card(self, version: ModelVersion) -> str:
         """Read the card."""

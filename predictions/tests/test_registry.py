@@ -291,6 +291,22 @@ class TestPage:
         assert "&lt;b&gt;Trained&lt;/b&gt; on okapis." in page
         assert "Roll back" not in page
 
+    def test_it_tells_origin_and_preprocessing_whatever_the_card_says(self, client: Client, pair: Any) -> None:
+        (pair[0].path / "bundle.json").unlink()
+        page = client.get(PAGE).content.decode()
+        assert page.count("<dt>Origin</dt><dd>seeded</dd>") == 1
+        assert page.count("<dt>Input</dt><dd>96 x 96 pixels, RGB, scaled to -1 to 1</dd>") == 1
+        assert "unknown: its files are not at hand" in page
+
+    def test_many_versions_are_in_pages(
+        self, client: Client, pair: Any, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("predictions.model_views.PAGE_SIZE", 1)
+        for query, shown in (("", pair[0]), ("?page=2", pair[1]), ("?page=99", pair[1]), ("?page=x", pair[0])):
+            page = client.get(PAGE + query).content.decode()
+            assert [f'id="version-{version.pk}"' in page for version in pair] == [shown == version for version in pair]
+            assert ('rel="next"' in page, 'rel="prev"' in page) == (shown == pair[0], shown == pair[1])
+
     def test_an_empty_service_has_the_page(self, client: Client) -> None:
         assert b"No model is installed" in client.get(PAGE).content
 
@@ -415,6 +431,17 @@ class TestApi:
         one = client.get("/models/rival-1/").json()
         assert one == listed[1]
         assert (one["labels"], one["answers"], one["card"]) == (7, 1, "# Rival\n<b>Trained</b> on okapis.")
+        assert (one["origin"], one["preprocessing"]) == (
+            "seeded",
+            {"size": 96, "crop": 0.875, "scaling": "symmetric"},
+        )
+
+    def test_many_versions_are_in_pages(self, client: Client, pair: Any) -> None:
+        first = client.get("/models/?page_size=1")
+        assert [row["name"] for row in first.json()] == [pair[0].name]
+        second = client.get(first.headers["Link"].partition(">")[0].removeprefix("<"))
+        assert [row["name"] for row in second.json()] == ["rival-1"]
+        assert 'rel="next"' not in second.headers["Link"]
 
     def test_promoting_and_rolling_back(self, client: Client, pair: Any) -> None:
         answer = client.post("/models/rival-1/promote/").json()

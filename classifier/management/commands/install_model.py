@@ -106,7 +106,7 @@ class Command(BaseCommand):
         spec = bundle.preprocessing
         self.stdout.write(
             f"It takes {spec.size} x {spec.size} pixels: the centre square of {spec.crop:g} of the short side, "
-            f"scaling {bundle.about.get('scaling', spec.scaling)}."
+            f"scaling {bundle.scaling}."
         )
         if "agreement" in bundle.about:
             self.stdout.write(f"Quantized it gives {Agreement(**bundle.about['agreement'])}.")
