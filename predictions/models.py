@@ -344,14 +344,12 @@ class ClassificationQuerySet(models.QuerySet["Classification"]):
 
         Only what the model said: a person's word is on one image, and stays with it.
         """
-        digests = {prediction.sha256 for prediction in predictions}
-        others = ImagePrediction.objects.filter(sha256__in=digests).exclude(pk__in=[row.pk for row in predictions])
-        # Two questions, each of its index: in one, SQLite went through all answers of the version, for each image.
-        same = dict(others.order_by("-pk").values_list("pk", "sha256")[:IN_SIGHT])
-        if not same:
-            return {}
-        said = self.filter(prediction__in=same, model_version=version)
-        return {same[pk]: labels for pk, labels in said.order_by("pk").values_list("prediction_id", "labels")}
+        own = [prediction.pk for prediction in predictions]
+        others = ImagePrediction.objects.filter(sha256=OuterRef(OuterRef("sha256"))).exclude(pk__in=own)
+        # Of each image's own: thousands of one that have no answer yet must neither be gone through nor hide another's.
+        said = self.filter(prediction__in=others.order_by("-pk").values("pk")[:IN_SIGHT], model_version=version)
+        asked = ImagePrediction.objects.filter(pk__in=own).annotate(said=Subquery(said.values("labels")[:1]))
+        return {sha256: labels for sha256, labels in asked.values_list("sha256", "said") if labels}
 
     @transaction.atomic(savepoint=False)
     def record_beside(self, answers: Sequence[tuple[ImagePrediction, Answer]], version: ModelVersion) -> None:
