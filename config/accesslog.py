@@ -13,6 +13,8 @@ class Logger(GunicornLogger):  # type: ignore[misc]  # gunicorn has no types
         """Write the line of an answered request."""
         if not self.access_log.isEnabledFor(20):
             return
+        from config import limits  # gunicorn loads this module before the application has its settings
+
         path, status = environ.get("PATH_INFO", ""), int(str(resp.status).split()[0])
         facts = {
             "method": environ.get("REQUEST_METHOD", ""),
@@ -20,6 +22,6 @@ class Logger(GunicornLogger):  # type: ignore[misc]  # gunicorn has no types
             "status": status,
             "bytes": resp.sent,
             "seconds": round(request_time.total_seconds(), 4),
-            "client": environ.get("REMOTE_ADDR", ""),
+            "client": limits.origin(environ),
         }
         self.access_log.info("%s %s %d", facts["method"], path, status, extra=facts)

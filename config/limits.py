@@ -147,12 +147,17 @@ def clients(request: HttpRequest) -> list[str]:
 
 
 def address(meta: dict[str, Any]) -> str:
-    """Return the network address of a client: of IPv6 the network, of which one client has all addresses.
+    """Return by what a client's address is counted: of IPv6 the network, of which one client has all addresses."""
+    return _network(origin(meta))
+
+
+def origin(meta: dict[str, Any]) -> str:
+    """Return the network address that a request comes from.
 
     X-Forwarded-For is believed with TRUST_PROXY only, and of it the last hop: the others say what the client likes.
     """
     forwarded = meta.get("HTTP_X_FORWARDED_FOR", "") if settings.TRUST_PROXY else ""
-    return _network(forwarded.rpartition(",")[2].strip() or meta.get("REMOTE_ADDR", ""))
+    return str(forwarded.rpartition(",")[2].strip() or meta.get("REMOTE_ADDR", ""))
 
 
 def digest(secret: str) -> str:

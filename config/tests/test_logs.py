@@ -131,7 +131,8 @@ def test_secrets_are_in_no_line(client: Client, written: StringIO) -> None:
     assert "a secret name" not in text
 
 
-def test_a_request_is_one_line_without_its_query(written: StringIO) -> None:
+def test_a_request_is_one_line_without_its_query(written: StringIO, settings: Any) -> None:
+    settings.TRUST_PROXY = True
     cfg: Any = SimpleNamespace(**dict.fromkeys(
         ["errorlog", "accesslog"], "-"), loglevel="info", capture_output=False, syslog=False, logconfig_dict={},
         logconfig_json=None, logconfig=None,
@@ -142,7 +143,8 @@ def test_a_request_is_one_line_without_its_query(written: StringIO) -> None:
     response: Any = SimpleNamespace(status="200 OK", sent=12)
     log.access_log.setLevel(logging.INFO)
     with logs.about(ImagePrediction(request_id="cat-1")):
-        log.access(response, None, {**environ, "REMOTE_ADDR": "::1"}, timedelta(seconds=0.25))
+        proxied = {"REMOTE_ADDR": "::1", "HTTP_X_FORWARDED_FOR": "made up, 2001:db8::7"}
+        log.access(response, None, environ | proxied, timedelta(seconds=0.25))
     log.access_log.setLevel(logging.WARNING)
     log.access(response, None, environ, timedelta())
     [line] = lines(written)
@@ -157,7 +159,7 @@ def test_a_request_is_one_line_without_its_query(written: StringIO) -> None:
         "status": 200,
         "bytes": 12,
         "seconds": 0.25,
-        "client": "::1",
+        "client": "2001:db8::7",
     }
 
 
