@@ -16,7 +16,11 @@ elif command -v buildah >/dev/null; then
         buildah bud --isolation chroot --layers --format docker --file deploy/Dockerfile "${context[@]}" \
             --target "$1" --tag "localhost/image-classification-$1" .
     }
-    megabytes() { buildah images --format '{{.Size}}' "localhost/image-classification-$1" | awk '{print int($1)}'; }
+    # It has no other form than "408 MB" and "1.2 GB".
+    megabytes() {
+        buildah images --format '{{.Size}}' "localhost/image-classification-$1" |
+            awk '{print int($2 == "GB" ? $1 * 1000 : $1)}'
+    }
     inside() {
         local container
         container=$(buildah from "localhost/image-classification-$1")
