@@ -8,11 +8,11 @@ id=$(aws ssm send-command --instance-ids "$instance" --document-name AWS-RunShel
     --parameters "$parameters" --query Command.CommandId --output text)
 invocation() { aws ssm get-command-invocation --command-id "$id" --instance-id "$instance" "$@"; }
 
-status=Pending
+status=Pending misses=0
 while [[ $status =~ ^(Pending|InProgress|Delayed)$ ]]; do
     sleep 3
-    # Right after it was sent, the instance may not have it yet.
-    status=$(invocation --query Status --output text) || status=Pending
+    # Right after it was sent, the instance may not have it yet; later, asking may fail once.
+    status=$(invocation --query Status --output text) || { [ $((misses += 1)) -lt 5 ] || exit 1; status=Pending; }
 done
 invocation --query '[StandardOutputContent, StandardErrorContent]' --output text
 [ "$status" = Success ]

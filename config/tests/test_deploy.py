@@ -190,6 +190,33 @@ def test_a_release_without_compose_file_does_not_start_what_is_for_development(h
     assert host("one", "w", "m") == (2, [])
 
 
+# In AWS' place: says one after the other what is in the file "answers", and then fails.
+AWS = """#!/bin/sh
+case "$*" in
+    *send-command*) echo id ;;
+    *--query?Status*) answer=$(sed 1q answers); sed -i 1d answers; echo "$answer"; [ -n "$answer" ] ;;
+    *) echo output ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("answers", "status"),
+    [(["InProgress", "", "Success"], 0), (["Failed"], 1), (["Pending"], 1)],
+    ids=["done", "failed", "unknown for good"],
+)
+def test_a_remote_command_ends_as_it_did_or_when_nobody_can_tell(
+    tmp_path: Path, answers: list[str], status: int
+) -> None:
+    for name, text in {"aws": AWS, "jq": "#!/bin/sh", "sleep": "#!/bin/sh"}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "answers").write_text("\n".join([*answers, ""]))
+    command = ["bash", str(DEPLOY / "remote.sh"), "i-1", "true"]
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    assert subprocess.run(command, cwd=tmp_path, env=environment, timeout=60).returncode == status
+
+
 def test_actions_are_pinned_and_nothing_may_write_but_where_it_must() -> None:
     text = (ROOT / ".github" / "workflows" / "main.yml").read_text()
     uses = re.findall(r"uses: (.*)", text)
