@@ -13,7 +13,7 @@ import pytest
 import urllib3
 
 from classifier.bundle import Bundle
-from config.tests.environment import LABELS, variant
+from config.tests.environment import LABELS, ROOT, image_bytes, variant
 from config.tests.service import Service, photo_variants, wait_until
 
 shares_a_service = pytest.mark.xdist_group("service")
@@ -42,6 +42,17 @@ def test_the_benchmark_measures_it_and_leaves_nothing_behind(service: Service) -
     result = service.manage("benchmark", "--url", service.url, "--burst", "20", "--clients", "4")
     assert "burst to floor" in result.stdout
     assert len(service.get("/predictions/")) == before
+
+
+@pytest.mark.parametrize(("is_image", "status"), [(True, 0), (False, 1)])
+def test_the_smoke_test_leaves_nothing_behind(service: Service, tmp_path: Path, *, is_image: bool, status: int) -> None:
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(image_bytes(size=(400, 300))[: None if is_image else 3000])
+    before = service.rows()
+    smoke = [str(ROOT / "deploy/smoke.sh"), service.url, str(picture)]
+    found = subprocess.run(smoke, capture_output=True, text=True)
+    assert (found.returncode, '"done"' in found.stdout) == (status, is_image), found
+    assert service.rows() == before
 
 
 def test_uploads_wait_for_a_model_and_nothing_is_lost(tmp_path: Path, small_bundle: Bundle) -> None:
