@@ -74,6 +74,7 @@ class Bucket(S3Storage, PhotoStorage):  # type: ignore[misc]  # django-storages 
         )
 
     exists = answered(S3Storage.exists)
+    size = answered(S3Storage.size)
     delete = answered(S3Storage.delete)
     listdir = answered(S3Storage.listdir)
     _save = answered(S3Storage._save)

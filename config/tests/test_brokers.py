@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,11 +12,14 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from botocore.exceptions import ReadTimeoutError
+from django_q.conf import Conf
 
 from classifier.bundle import Bundle
-from config.tests.aws import BUCKET, QUEUE, REGION, Aws, Way
+from config.tests.aws import BUCKET, KEYS, QUEUE, REGION, Aws, Way
 from config.tests.environment import image_bytes
-from config.tests.service import Service, free_port, photo_variants, wait_until
+from config.tests.service import Commands, Service, free_port, photo_variants, wait_until
+from predictions.brokers import sqs
 
 REDIS = "redis://127.0.0.1:6379/4"
 POSTGRESQL = "postgres://postgres@127.0.0.1:5432/postgres"
@@ -122,6 +126,29 @@ def test_a_cache_that_hangs_takes_nothing_along(
         assert answers(service) == [1] * (UPLOADS + 1)
         redis_server.send_signal(signal.SIGCONT)
         wait_until(lambda: set(service.checks().values()) == {"ok"})
+
+
+def test_reports_go_through_a_table_of_postgresql(tmp_path: Path, small_bundle: Bundle, postgresql: str) -> None:
+    with Commands(tmp_path, small_bundle, postgresql, CACHE_URL="dbcache://cache") as service:
+        service.manage("createcachetable")
+        service.start()  # returns once a worker is seen
+        assert set(service.checks().values()) == {"ok"}
+        assert service.wait_done([service.accept(image_bytes())])[0]["status"] == "done"
+
+
+def test_an_upload_waits_once_for_a_queue_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sqs, "ANSWER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", f"http://127.0.0.1:{hanging.getsockname()[1]}")
+        monkeypatch.setattr(Conf, "SQS", {"region": REGION, "queue": QUEUE})
+        with pytest.raises(ReadTimeoutError):
+            sqs.Sqs().enqueue("bell")
+        hanging.accept()[0].close()
+        hanging.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            hanging.accept()
 
 
 @pytest.mark.chaos

@@ -27,8 +27,8 @@ class Sqs(Broker):  # type: ignore[misc]  # django-q2 has no types
     """
 
     def enqueue(self, task: str) -> str:
-        """Send a bell; return its id."""
-        return str(self._call("send_message", MessageBody=task)["MessageId"])
+        """Send a bell; return its id. It is tried once: somebody waits for it, and what it leaves the sweep finds."""
+        return str(self._call("send_message", is_waited_for=True, MessageBody=task)["MessageId"])
 
     def dequeue(self) -> list[tuple[str, str]]:
         """Return bells with the receipts by which they are acknowledged; none if none comes in LONG_POLL_SECONDS."""
@@ -70,20 +70,20 @@ class Sqs(Broker):  # type: ignore[misc]  # django-q2 has no types
         answer = self._call("get_queue_attributes", AttributeNames=[attribute])
         return int(answer["Attributes"][attribute])
 
-    def _call(self, action: str, **arguments: Any) -> dict[str, Any]:
+    def _call(self, action: str, *, is_waited_for: bool = False, **arguments: Any) -> dict[str, Any]:
         with _making:
-            client, url = _sqs(os.getpid())
+            client, url = _sqs(os.getpid(), is_waited_for)
         answer: dict[str, Any] = getattr(client, action)(QueueUrl=url, **arguments)
         return answer
 
 
 @cache
-def _sqs(pid: int) -> tuple[Any, str]:
+def _sqs(pid: int, is_waited_for: bool) -> tuple[Any, str]:
     """Return this process's client, which threads may share, and the queue's address."""
     config = Config(
         connect_timeout=CONNECT_SECONDS,
-        read_timeout=LONG_POLL_SECONDS + ANSWER_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": 2},
+        read_timeout=ANSWER_SECONDS if is_waited_for else LONG_POLL_SECONDS + ANSWER_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": 1 if is_waited_for else 2},
     )
     client = boto3.session.Session().client("sqs", region_name=Conf.SQS["region"], config=config)
     return client, client.get_queue_url(QueueName=Conf.SQS["queue"])["QueueUrl"]

@@ -194,11 +194,14 @@ def test_while_it_is_away_uploads_are_refused_and_leave_nothing(
     assert client.post("/predictions/", {"file": SimpleUploadedFile("a.jpg", image_bytes())}).status_code == 201
 
 
-def test_while_it_is_away_pages_say_so(s3: Aws, submit: Submit, client: Client, settings: Any) -> None:
+def test_while_it_is_away_pages_and_backups_say_so(s3: Aws, submit: Submit, client: Client, settings: Any) -> None:
     pk = submit().pk
+    assert photos().size(str(submit().image_path)) == len(image_bytes())
     settings.STORAGES = storages("http://127.0.0.1:9")
     response = client.get(f"/gallery/{pk}/thumbnail")
     assert (response.status_code, response["Retry-After"]) == (503, "10")
+    with pytest.raises(StorageAway):
+        photos().size("any")
 
 
 def test_an_outage_of_any_length_loses_no_accepted_photo(
