@@ -40,6 +40,7 @@ else
 fi
 check "alert rules" promtool check rules deploy/prometheus/rules.yml
 check "alert rules, by their tests" promtool test rules deploy/prometheus/rules_test.yml
+check "who is told of alerts" amtool check-config deploy/prometheus/alertmanager.yml
 check "Caddyfile" caddy validate --config deploy/Caddyfile --adapter caddyfile
 if [ -n "${IMAGES:-}" ]; then
     deploy/images.sh || failed=1
