@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from classifier.images import NotAnImage, taken_at
@@ -102,7 +102,8 @@ def classify(predictions: list[ImagePrediction], models: Serving, *, within: flo
 
     Bytes that a version has seen before are not looked at: it would say the same. Answers that come within so many
     seconds are written in one transaction: each alone would take a fifth of the time, and keep uploads waiting for
-    SQLite's lock. Raises StorageAway; what was not looked at by then is claimed anew later, and no attempt is counted.
+    SQLite's lock. Raises StorageAway, and OperationalError if the database has no room for the answers, say; what has
+    none by then is claimed anew later, and no attempt is counted.
     """
     chosen = [models.model_for(prediction.sha256) for prediction in predictions]
     known = recall_all(predictions, chosen)
@@ -115,14 +116,14 @@ def classify(predictions: list[ImagePrediction], models: Serving, *, within: flo
                     prediction, model.classifier
                 )
         except StorageAway:
-            write_down(looked_at)
+            write_down(looked_at, predictions[position:])
             ImagePrediction.objects.put_off(predictions[position:])
             raise
         looked_at.append((prediction, model.version, found))
         if isinstance(found, Answer):
             known[model.version, prediction.sha256] = found.labels
         if prediction is predictions[-1] or time.monotonic() - written > within:
-            write_down(looked_at)
+            write_down(looked_at, predictions[position + 1 :])
             looked_at, written = [], time.monotonic()
     shadow(predictions, models)
 
@@ -200,15 +201,22 @@ def pack(embedding: "NDArray[np.float32] | None") -> bytes | None:
     return embedding.clip(-LARGEST, LARGEST).astype("<f2").tobytes()
 
 
-def write_down(looked_at: list[LookedAt]) -> None:
-    """Record what was found of images, all in one transaction, then count and log it."""
+def write_down(looked_at: list[LookedAt], behind: list[ImagePrediction]) -> None:
+    """Record what was found of images, all in one transaction, then count and log it.
+
+    If the database cannot take it, they are put off, and those behind them: it is no image's fault.
+    """
     answers: dict[ModelVersion, list[tuple[ImagePrediction, Answer]]] = {}
     for prediction, version, found in looked_at:
         if isinstance(found, Answer):
             answers.setdefault(version, []).append((prediction, found))
-    with transaction.atomic():
-        recorded = [row for version, said in answers.items() for row in ImagePrediction.objects.finish(said, version)]
-        recorded += [prediction for prediction, _, why in looked_at if isinstance(why, str) and prediction.fail(why)]
+    try:
+        with transaction.atomic():
+            recorded = [row for version in answers for row in ImagePrediction.objects.finish(answers[version], version)]
+            recorded += [row for row, _, why in looked_at if isinstance(why, str) and row.fail(why)]
+    except OperationalError:
+        ImagePrediction.objects.put_off([row for row, _, found in looked_at if found is not None] + behind)
+        raise
     for prediction, version, found in looked_at:
         with logs.about(prediction):
             report(prediction, found, version, is_recorded=prediction in recorded)

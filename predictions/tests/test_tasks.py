@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from classifier.bundle import Bundle
@@ -125,6 +126,26 @@ def test_a_fault_that_is_not_the_images_is_tried_again_later(
     tasks.classify_pending()
     prediction.refresh_from_db()
     assert (prediction.status, prediction.attempts) == (Status.DONE, 2)
+
+
+def test_a_database_without_room_for_answers_is_no_images_fault(submit: Submit, model: ModelVersion) -> None:
+    """A claim takes less room than an answer. So all that waits could be tried in vain, over and over."""
+    for number in range(3):
+        submit("photo.jpg", image_bytes(size=(90 + number, 60)))
+
+    def full(execute: Any, sql: str, *arguments: Any) -> Any:
+        if sql.startswith('INSERT INTO "predictions_classification"'):
+            raise OperationalError("database or disk is full")
+        return execute(sql, *arguments)
+
+    for _ in range(MAX_ATTEMPTS + 1):
+        with connection.execute_wrapper(full), pytest.raises(OperationalError):
+            tasks.classify_pending()
+        ImagePrediction.objects.filter(status=Status.PROCESSING).update(lease_expires_at=timezone.now())
+        services.recover_stale()
+    assert set(ImagePrediction.objects.values_list("status", "attempts")) == {(Status.PENDING, 0)}
+    tasks.classify_pending()
+    assert set(ImagePrediction.objects.values_list("status", "attempts")) == {(Status.DONE, 1)}
 
 
 def test_a_poison_image_fails_alone(submit: Submit, model: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> None:
