@@ -20,7 +20,7 @@ from classifier import images
 from classifier.images import NotAnImage, open_image, taken_at
 from classifier.memory import at_most
 from predictions import logs
-from predictions.models import ImagePrediction, Status
+from predictions.models import ImagePrediction, ImagePredictionQuerySet, Status
 from predictions.storage import RENDITIONS, StorageAway, is_disk_full, photos
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ _sketches: dict[int, tuple[ImagePrediction, bytes]] = {}
 SKETCHES = 300
 PATIENCE = timedelta(minutes=1)
 
-# Images that this process set about, but whose storage had no room, or was away. The database may be on the same disk.
+# Images that this process set about, but whose storage had no room, or was away, until the database knows: it may be on
+# the same disk.
 _owed: dict[int, ImagePrediction] = {}
 
 
@@ -104,11 +105,16 @@ def make_next() -> bool:
         prediction, content = _sketches.pop(next(iter(_sketches)))
         if _mark(prediction):
             return _make_marked(prediction, open_image(BytesIO(content)) if content else None)
-    left = ImagePrediction.objects.filter(status=Status.DONE, rendered_at=None)
-    for prediction in left.filter(classified_at__lt=timezone.now() - PATIENCE).order_by("-pk")[:8]:
+    for prediction in missing().order_by("-pk")[:8]:
         if _mark(prediction):
             return _make_marked(prediction)
     return False
+
+
+def missing() -> ImagePredictionQuerySet:
+    """Return the classified images without renditions whose time to be made by whoever classified them is over."""
+    left = ImagePrediction.objects.filter(status=Status.DONE, rendered_at=None)
+    return left.filter(classified_at__lt=timezone.now() - PATIENCE)
 
 
 def _mark(prediction: ImagePrediction) -> bool:
@@ -125,10 +131,9 @@ def _make_marked(prediction: ImagePrediction, image: Image.Image | None = None) 
     with logs.about(prediction), at_most(settings.MAX_DECODED_MB):
         is_made = make(prediction, image)
     discard_orphans(prediction)
-    if is_made:
-        return True
-    _owed[prediction.pk] = prediction
-    return False
+    if not is_made:
+        _owe(prediction)
+    return is_made
 
 
 def make(prediction: ImagePrediction, image: Image.Image | None = None) -> bool:
@@ -139,7 +144,7 @@ def make(prediction: ImagePrediction, image: Image.Image | None = None) -> bool:
     try:
         _write(prediction, image or read(prediction))
     except StorageAway:
-        _owed[prediction.pk] = prediction
+        _owe(prediction)
         raise
     except (NotAnImage, FileNotFoundError, FileForbidden, MemoryError) as error:
         logger.warning("Prediction %s: no thumbnail: %s", prediction.pk, error)
@@ -153,6 +158,12 @@ def discard_orphans(prediction: ImagePrediction) -> None:
     """Delete the renditions of an image that was deleted while they were made."""
     if not ImagePrediction.objects.filter(pk=prediction.pk).exists():
         photos().delete_all([name_of(prediction, kind) for kind in SIDES])
+
+
+def _owe(prediction: ImagePrediction) -> None:
+    """Have the renditions of an image tried again: here, or, if the database can be told, by any worker."""
+    _owed[prediction.pk] = prediction
+    _unmark()
 
 
 def _unmark() -> bool:

@@ -281,6 +281,8 @@ def recover_stale() -> None:
     if returned or failed:
         logger.warning("Unfinished claims: %d images return to the queue, %d failed for good", returned, failed)
     queue.ring_for_backlog(settings.WORKERS)  # every machine sweeps
+    if renditions.missing().exists():
+        queue.ring()
 
 
 def _known(person: Person) -> User | None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from django.utils import timezone
 from django_q.models import OrmQ
 
-from predictions import queue, services
+from predictions import queue, renditions, services
 from predictions.models import ImagePrediction
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,6 +66,14 @@ def test_an_upload_is_accepted_when_the_bell_is_broken(submit: Submit, caplog: p
 def test_the_sweep_rings_for_nothing_when_nothing_waits() -> None:
     services.recover_stale()
     assert bells() == 0
+
+
+def test_the_sweep_rings_for_thumbnails_that_nobody_has_made(submit: Submit) -> None:
+    submit()
+    OrmQ.objects.all().delete()
+    ImagePrediction.objects.update(status="done", classified_at=timezone.now() - renditions.PATIENCE)
+    services.recover_stale()
+    assert bells() == 1
 
 
 def test_a_worker_that_starts_rings_but_does_not_die_of_it() -> None:
