@@ -21,7 +21,18 @@ import urllib3
 
 from classifier import bundle as bundles
 from classifier.bundle import MODEL, Bundle
-from config.tests.chaos import Clock, PostgreSQL, assert_nothing_lost, figures, kill, recovery, supervised, upload_while
+from config.tests.chaos import (
+    Clock,
+    PostgreSQL,
+    assert_no_result_twice,
+    assert_nothing_lost,
+    figures,
+    is_red,
+    kill,
+    recovery,
+    supervised,
+    upload_while,
+)
 from config.tests.environment import image_bytes
 from config.tests.service import Service, photo_variants, wait_until
 
@@ -88,6 +99,7 @@ def test_killed_processes_cost_nothing(tmp_path: Path, small_bundle: Bundle, ser
         accepted = upload_while(service, contents, [partial(fault, victim) for victim in victims])
         assert len(accepted) == UPLOADS
         print(f"\n{KILLS} kills: {assert_nothing_lost(service, accepted, KILLS)}; {figures(seconds)}; {killed}")
+        assert_no_result_twice(service)
 
 
 def test_a_restarted_database_costs_nothing(tmp_path: Path, small_bundle: Bundle, own_server: PostgreSQL) -> None:
@@ -101,6 +113,7 @@ def test_a_restarted_database_costs_nothing(tmp_path: Path, small_bundle: Bundle
 
         accepted = upload_while(service, contents, [fault] * restarts)
         print(f"\n{restarts} restarts: {assert_nothing_lost(service, accepted, restarts)}; {figures(seconds)}")
+        assert_no_result_twice(service)
 
 
 def test_without_a_database_uploads_are_refused_and_leave_nothing(
@@ -110,7 +123,7 @@ def test_without_a_database_uploads_are_refused_and_leave_nothing(
         own_server.stop()
         for _ in range(5):
             assert "database" in service.post()["detail"]
-        assert service.checks()["database"] != "ok"
+        assert is_red(service, "database")
         own_server.start()
         assert not list((tmp_path / "var" / "media").rglob("*.jpg"))
         recovery(service, image_bytes())
@@ -143,6 +156,7 @@ def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path, small_bundle: Bun
             for content in (large, image_bytes("BMP", size=(200, 200)), image_bytes(), image_bytes("PNG")):
                 while upload(content) and content is not large and left < 100_000:
                     pass
+        assert is_red(service, "storage")
         assert "make room" in service.checks()["storage"]
         assert refused
         ballast.unlink()
@@ -179,6 +193,7 @@ def test_a_clock_set_back_an_hour_costs_nothing(tmp_path: Path, small_bundle: Bu
         accepted = upload_while(service, photo_variants(UPLOADS), [fault])
         seconds = [recovery(service, image_bytes())]
         print(f"\nset back: {assert_nothing_lost(service, accepted, 1)}; {figures(seconds)}")
+        assert_no_result_twice(service)
         clock.set_back(hours=2)
         assert_turns_red_and_green(service)
 
@@ -229,7 +244,7 @@ def assert_turns_red_and_green(service: Service) -> None:
     for pid in parts["cluster"] + parts["sentinel"] + parts["pool"]:
         os.kill(pid, signal.SIGKILL)
     start = time.monotonic()
-    wait_until(lambda: service.checks().get("worker") != "ok", RED)
+    wait_until(lambda: is_red(service, "worker"), RED)
     red = time.monotonic() - start
     os.kill(held, signal.SIGCONT)
     print(f"\nred after {red:.1f} s; {figures([recovery(service, image_bytes())])}")
@@ -242,7 +257,7 @@ def test_readyz_turns_red_while_a_cluster_is_stopped(tmp_path: Path, small_bundl
         stopped = parts["cluster"] + parts["sentinel"] + parts["pool"]
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
-        wait_until(lambda: service.checks().get("worker") != "ok", RED)
+        wait_until(lambda: is_red(service, "worker"), RED)
         waiting = service.accept(image_bytes())
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
