@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import get_commands
+from packaging.utils import canonicalize_name
 
 from config.tests.environment import ROOT, image_bytes
 from config.tests.service import Service
@@ -72,6 +73,15 @@ def test_the_tree_is_the_disks() -> None:
     folders = {path.split("/")[0] for path in tracked if "/" in path and not path.startswith(".")}
     assert folders <= names
     assert all((ROOT / name).exists() for name in names)
+
+
+def test_licences_are_listed_of_all_that_runs_in_production() -> None:
+    """make sbom lists what is installed here; on other systems, and with other Pythons, some more would be."""
+    lock = (ROOT / "requirements" / "production.txt").read_text()
+    locked = dict(re.findall(r"^([\w.-]+)==[^ ]+( ;)?", lock, re.MULTILINE))
+    rows = (ROOT / "docs" / "licences.md").read_text().splitlines()[2:]
+    listed = {canonicalize_name(row.split()[1]) for row in rows}
+    assert {name for name, condition in locked.items() if not condition} <= listed <= set(locked)
 
 
 def test_the_threat_model_names_tests_that_exist() -> None:
