@@ -11,8 +11,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
+from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -22,6 +25,8 @@ import urllib3
 from classifier import bundle as bundles
 from classifier.bundle import MODEL, Bundle
 from config.tests.chaos import (
+    FINISHED,
+    RECOVERY,
     Clock,
     PostgreSQL,
     assert_no_result_twice,
@@ -33,6 +38,7 @@ from config.tests.chaos import (
     supervised,
     upload_while,
 )
+from config.tests.disks import PLENTY, Disk, FileDisk, TableDisk
 from config.tests.environment import image_bytes
 from config.tests.service import Service, photo_variants, wait_until
 
@@ -167,6 +173,48 @@ def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path, small_bundle: Bun
         print(f"\n{refused} refused: {assert_nothing_lost(service, accepted)}; {figures([seconds])}")
 
 
+def test_a_disk_without_room_from_any_write_on_loses_nothing(tmp_path: Path, small_bundle: Bundle, server: str) -> None:
+    """Full from one of the first writes on an upload's way to its labels and thumbnails on, then later, to the last."""
+    if not shutil.which("cc"):
+        pytest.skip("a disk that can be filled needs a C compiler: apt-get install gcc libc6-dev")
+    files = FileDisk(tmp_path / "var", tmp_path)
+    photo = image_bytes("BMP", size=(1000, 880))  # so large that it is received on the disk, too
+    accepted: dict[int, bytes] = {}
+    with (
+        Service(tmp_path, small_bundle, server, LEASE_SECONDS=LEASE, **files.environment) as service,
+        ThreadPoolExecutor(1) as pool,
+    ):
+
+        def has_pictures(pk: int) -> bool:
+            original = service.get(f"/predictions/{pk}/")["image_path"]
+            return len(list((tmp_path / "var" / "media" / "renditions").glob(f"{original}.*.webp"))) == 2
+
+        def fits(disk: Disk, writes: int) -> bool:
+            content = photo + b"%d" % len(accepted)
+            disk.leave(writes)
+            uploading = pool.submit(service.accept, content)
+            wait_until(lambda: disk.is_full() or (uploading.done() and has_pictures(uploading.result())))
+            fitted = not disk.is_full()
+            time.sleep(random.uniform(0, 0.3))  # so that what comes next is refused, or is not
+            disk.leave(PLENTY)
+            accepted[uploading.result()] = content
+            return fitted
+
+        disks: dict[Disk, int] = {files: 3 if IN_FULL else 24}  # with so many writes more each time
+        if server:
+            disks[TableDisk(service)] = 1 if IN_FULL else 4
+        needed = [
+            next(writes for writes in count(random.randrange(step), step) if fits(disk, writes))
+            for disk, step in disks.items()
+        ]
+        seconds = recovery(service, image_bytes())
+        wait_until(lambda: {row["status"] for row in service.rows().values()} <= FINISHED, RECOVERY)
+        done = [pk for pk in accepted if service.status(pk) == "done"]
+        wait_until(lambda: all(map(has_pictures, done)), 120)  # some wait a minute for the worker who had them in hand
+        found = assert_nothing_lost(service, accepted)
+        print(f"\nall fits into {needed} writes: {found}; {figures([seconds])}")
+
+
 def test_emptied_queue_tables_cost_nothing_but_time(tmp_path: Path, small_bundle: Bundle, server: str) -> None:
     code = "from django_q.models import OrmQ, Schedule; OrmQ.objects.all().delete(); Schedule.objects.all().delete()"
     with Service(tmp_path, small_bundle, server, LEASE_SECONDS=LEASE) as service:
@@ -199,13 +247,17 @@ def test_a_clock_set_back_an_hour_costs_nothing(tmp_path: Path, small_bundle: Bu
 
 
 def test_a_damaged_model_is_refused_and_the_previous_one_serves_until_it_is_repaired(
-    tmp_path: Path, small_bundle: Bundle
+    tmp_path: Path, small_bundle: Bundle, server: str
 ) -> None:
-    models = tmp_path / "var" / "models"
-    with Service(tmp_path, small_bundle, "", LEASE_SECONDS=LEASE) as service:
+    models, photos = tmp_path / "var" / "models", count()
+    accepted: dict[int, bytes] = {}
+    with Service(tmp_path, small_bundle, server, LEASE_SECONDS=LEASE) as service:
 
         def version_of_a_new_upload() -> str:
-            return str(service.wait_done([service.accept(image_bytes())], 60)[0]["model_version"])
+            [content] = photo_variants(1, next(photos))
+            pk = service.accept(content)
+            accepted[pk] = content
+            return str(service.wait_done([pk], 60)[0]["model_version"])
 
         assert version_of_a_new_upload() == small_bundle.name
         (models / "newer").mkdir()
@@ -218,14 +270,16 @@ def test_a_damaged_model_is_refused_and_the_previous_one_serves_until_it_is_repa
         )  # fmt: skip
         assert version_of_a_new_upload() == "newer"
         (models / "newer" / MODEL).write_bytes(content[:-1] + b"?")
-        wait_until(lambda: service.checks()["model"].endswith(f"{small_bundle.name} classifies until then"), RED)
+        wait_until(lambda: is_red(service, "model"), RED)
+        assert service.checks()["model"].endswith(f"{small_bundle.name} classifies until then")
         for pid in service.parts()["pool"]:  # those who have it in memory would go on using it
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: version_of_a_new_upload() == small_bundle.name)
         assert "newer is refused" in service.log()
         (models / "newer" / MODEL).write_bytes(content)
-        wait_until(lambda: service.checks()["model"] == "ok", RED)
+        wait_until(lambda: service.probe()[0] == HTTPStatus.OK, RED)
         assert version_of_a_new_upload() == "newer"
+        print(f"\ndamaged: {assert_nothing_lost(service, accepted, 1)}")
 
 
 def test_readyz_turns_red_when_the_last_worker_dies_and_green_again(
