@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from django.db import connection
 from django.db.models import Exists, OuterRef, Subquery
@@ -21,12 +21,22 @@ BINS = 10
 LEVEL = 0.95  # of confidence intervals
 FEW = 25  # discordant pairs, below which McNemar's test is exact
 TIMED = 10_000  # the newest answers whose times are looked at
+NO_ID = 2**63 - 1  # above all ids
+
+
+def _rule(side: str, other: str) -> str:
+    """Return the SQL that joins an answer's rule of the label map. None is looked up for what is `other` anyway."""
+    return f"LEFT JOIN predictions_labelrule {side}_rule ON {side}_rule.label = NULLIF({side}.label, {other})"
+
+
+def _name(side: str) -> str:
+    """Return the SQL of what the label map calls an answer, however sure the model is."""
+    return f"COALESCE(NULLIF({side}_rule.shown_as, ''), {side}.label)"
 
 
 def _right(side: str) -> str:
-    """Return the SQL of whether an answer is what people said: the model's label, or what the label map calls it."""
-    shown = f"SELECT shown_as FROM predictions_labelrule WHERE label = {side}.label"  # noqa: S608  (of constants)
-    return f"image.top_prediction IN ({side}.label, ({shown}))"
+    """Return the SQL of whether an answer is what people said, 1 or 0: the model's label, or what the map calls it."""
+    return f"CASE WHEN image.top_prediction IN ({side}.label, {_name(side)}) THEN 1 ELSE 0 END"
 
 
 def _bin(confidence: str) -> str:
@@ -41,22 +51,29 @@ def _above(confidence: str) -> str:
 
 
 # SQL, because the ORM would join the images in between, which takes PostgreSQL twice the time. The index `compared` has
-# all that is read. The versions' ids are the only parameters. Counting in one pass spares SQLite what GROUP BY sorts.
-_ANSWERED = """
+# all that is read. Numbers are the only parameters. Counting in one pass spares SQLite what GROUP BY sorts.
+_BOTH = """
     JOIN predictions_classification b ON b.prediction_id = a.prediction_id AND b.model_version_id = %s
-    WHERE a.model_version_id = %s AND a.label IS NOT NULL AND b.label IS NOT NULL
 """
+_ANSWERED = "a.model_version_id = %s AND a.label IS NOT NULL AND b.label IS NOT NULL"
+# Labels that the label map shows as one are the same; most are so without it.
+_SAME = f"(a.label = b.label OR {_name('a')} = {_name('b')})"
+_PAIRS = f"predictions_classification a {_BOTH} {_rule('a', 'b.label')} {_rule('b', 'a.label')} WHERE {_ANSWERED}"
 _AGREEMENT = f"""
-    SELECT count(*), count(*) FILTER (WHERE a.label = b.label), {_above("a.confidence")}, {_above("b.confidence")}
-    FROM predictions_classification a {_ANSWERED}
+    SELECT count(*), count(*) FILTER (WHERE {_SAME}), {_above("a.confidence")}, {_above("b.confidence")} FROM {_PAIRS}
 """  # noqa: S608  (of constants)
-# CROSS JOIN has SQLite begin with the corrected images, by their index; PostgreSQL begins with what it likes.
+_DIFFERING = f"""
+    SELECT a.id FROM {_PAIRS} AND NOT {_SAME} AND a.prediction_id < %s ORDER BY a.prediction_id DESC LIMIT %s
+"""  # noqa: S608  (of constants)
+# CROSS JOIN has SQLite begin with the corrected images, by their index; PostgreSQL begins with what it likes. Who is
+# right and the bins are one number, for SQLite sorts by it: by four it takes half as long again.
 _CORRECTNESS = f"""
-    SELECT {_right("a")}, {_right("b")},
-        {_bin("a.confidence")}, {_bin("b.confidence")}, count(*), sum(a.confidence), sum(b.confidence)
-    FROM predictions_imageprediction image CROSS JOIN predictions_classification a {_ANSWERED}
-        AND a.prediction_id = image.id AND image.corrected_at IS NOT NULL
-    GROUP BY 1, 2, 3, 4
+    SELECT (({_right("a")} * 2 + {_right("b")}) * {BINS} + {_bin("a.confidence")}) * {BINS} + {_bin("b.confidence")},
+        count(*), sum(a.confidence), sum(b.confidence)
+    FROM predictions_imageprediction image CROSS JOIN predictions_classification a {_BOTH}
+        {_rule("a", "image.top_prediction")} {_rule("b", "image.top_prediction")}
+    WHERE {_ANSWERED} AND a.prediction_id = image.id AND image.corrected_at IS NOT NULL
+    GROUP BY 1
 """  # noqa: S608  (of constants)
 
 
@@ -189,36 +206,51 @@ def _histogram(above: Sequence[int]) -> list[int]:
 
 def correctness(a: ModelVersion, b: ModelVersion) -> Correctness:
     """Compare both with what people said: the newest correction of each image that is not undone."""
-    cells = _rows(_CORRECTNESS, a, b)
-    total = sum(cell[4] for cell in cells)
+    cells = [_Cell.read(*row) for row in _rows(_CORRECTNESS, a, b)]
+    total = sum(cell.images for cell in cells)
     return Correctness(
-        Accuracy(sum(cell[4] for cell in cells if cell[0]), total),
-        Accuracy(sum(cell[4] for cell in cells if cell[1]), total),
+        Accuracy(sum(cell.images for cell in cells if cell.right[0]), total),
+        Accuracy(sum(cell.images for cell in cells if cell.right[1]), total),
         McNemar(
-            sum(cell[4] for cell in cells if cell[0] and not cell[1]),
-            sum(cell[4] for cell in cells if cell[1] and not cell[0]),
+            sum(cell.images for cell in cells if cell.right == (1, 0)),
+            sum(cell.images for cell in cells if cell.right == (0, 1)),
         ),
-        _reliability((right, number, count, sure) for right, _, number, _, count, sure, _ in cells),
-        _reliability((right, number, count, sure) for _, right, _, number, count, _, sure in cells),
+        *(_reliability(cells, side) for side in (0, 1)),
     )
 
 
-def _rows(sql: str, a: ModelVersion, b: ModelVersion) -> list[tuple[Any, ...]]:
+class _Cell(NamedTuple):
+    """Corrected images that both versions have in the same bin, and are as right about: pairs of a's and b's."""
+
+    right: tuple[int, int]  # 1 or 0
+    bins: tuple[int, int]
+    images: int
+    confidence: tuple[float, float]  # sums
+
+    @classmethod
+    def read(cls, number: int, images: int, sure_a: float, sure_b: float) -> Self:
+        """Take a row of _CORRECTNESS apart."""
+        right, bins = divmod(number, BINS**2)
+        return cls(divmod(right, 2), divmod(bins, BINS), images, (sure_a, sure_b))
+
+
+def _rows(sql: str, a: ModelVersion, b: ModelVersion, *more: int) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
-        cursor.execute(sql, [b.pk, a.pk])
+        cursor.execute(sql, [b.pk, a.pk, *more])
         return list(cursor.fetchall())
 
 
-def _reliability(cells: Iterable[tuple[Any, int, int, float]]) -> list[Reliability]:
-    """Return the bins of a reliability diagram, of cells of (right, bin, images, sum of confidences).
+def _reliability(cells: Sequence[_Cell], side: int) -> list[Reliability]:
+    """Return the bins of a reliability diagram of one side.
 
     DeGroot and Fienberg, The comparison and evaluation of forecasters, The Statistician 32 (1983), pages 12 to 22.
     """
     counts, right, sure = [0] * BINS, [0] * BINS, [0.0] * BINS
-    for is_right, number, count, confidence in cells:
-        counts[number] += count
-        right[number] += count if is_right else 0
-        sure[number] += confidence
+    for cell in cells:
+        number = cell.bins[side]
+        counts[number] += cell.images
+        right[number] += cell.images * cell.right[side]
+        sure[number] += cell.confidence[side]
     return [
         Reliability(
             number / BINS, (number + 1) / BINS, count, sure[number] / (count or 1), right[number] / (count or 1)
@@ -241,11 +273,14 @@ def latency(version: ModelVersion, other: ModelVersion) -> Latency | None:
     return Latency(len(times), statistics.median(times), cuts[-1])
 
 
-def differing(a: ModelVersion, b: ModelVersion) -> ClassificationQuerySet:
-    """Return a's answers that b contradicts, the newest photos first, with `other_label` and `other_confidence`."""
-    apart = _of(b).exclude(label=OuterRef("label")).filter(label__isnull=False)
-    return (
-        Classification.objects.filter(Exists(apart), model_version=a, label__isnull=False)
+def differing(a: ModelVersion, b: ModelVersion, count: int, *, before: int = NO_ID) -> list[Classification]:
+    """Return a's answers that b contradicts, with `other_label` and `other_confidence`, the newest photos first.
+
+    So many of them, of photos whose ids are below `before`.
+    """
+    ids = [pk for (pk,) in _rows(_DIFFERING, a, b, before, count)]
+    return list(
+        Classification.objects.filter(pk__in=ids)
         .annotate(other_label=Subquery(_of(b).values("label")), other_confidence=Subquery(_of(b).values("confidence")))
         .select_related("prediction")
         .defer("labels", "prediction__all_predictions")

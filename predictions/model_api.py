@@ -122,7 +122,7 @@ class ModelVersionViewSet(GenericViewSet[Any]):
         if wrong := {side: ["Name a version."] for side, name in zip("ab", names, strict=True) if not name}:
             raise ValidationError(wrong)
         a, b = map(registry.find, names)
-        differing = DifferenceSerializer(comparison.differing(a, b)[:DIFFERING], many=True).data
+        differing = DifferenceSerializer(comparison.differing(a, b, DIFFERING), many=True).data
         return Response({**ComparisonSerializer(comparison.compare(a, b)).data, "differing": differing})
 
     def _one(self, name: str) -> Response:

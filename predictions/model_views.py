@@ -52,11 +52,9 @@ def _described(version: Any) -> dict[str, Any]:
 def compare(request: HttpRequest) -> HttpResponse:
     """Show two versions side by side, and the photos on which they differ, newest first."""
     a, b = (_find(request.GET.get(side, "")) for side in "ab")
-    differing = comparison.differing(a, b)
     before = request.GET.get("before", "")
-    if before.isascii() and before.isdigit() and len(before) < 19:
-        differing = differing.filter(prediction_id__lt=int(before))
-    rows = list(differing[: PAGE_SIZE + 1])
+    is_id = before.isascii() and before.isdigit() and len(before) < 19
+    rows = comparison.differing(a, b, PAGE_SIZE + 1, before=int(before) if is_id else comparison.NO_ID)
     pair = {"a": a.name, "b": b.name}
     more = len(rows) > PAGE_SIZE
     found = comparison.compare(a, b)
