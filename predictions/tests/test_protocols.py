@@ -13,7 +13,7 @@ from django.core.cache import cache
 from django.test import Client
 
 from classifier.models import ModelVersion
-from config.tests.environment import LABELS, image_bytes
+from config.tests.environment import LABELS, LiveCluster, image_bytes
 from predictions import synchronous, tasks
 from predictions.inference_requests import InferenceRequest
 from predictions.models import ImagePrediction
