@@ -97,7 +97,7 @@ class BoundedJSONParser(JSONParser):
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         """Return the content. Raises TooLarge and ParseError."""
-        check_length(parser_context["request"], uploads.largest() * 4 // 3 + ENVELOPE)
+        check_length(parser_context["request"], largest_json())
         return super().parse(stream, media_type, parser_context)
 
 
@@ -139,6 +139,11 @@ def sentence(data: Any) -> str:
         parts = {name: sentence(errors) for name, errors in data.items() if errors}
         return "; ".join(text if name in plain else f"{name}: {text}" for name, text in parts.items())
     return "; ".join(filter(None, map(sentence, data))) if isinstance(data, list) else str(data)
+
+
+def largest_json() -> int:
+    """Return the bytes of the largest body that is taken, with images in base64 in it."""
+    return uploads.largest() * 4 // 3 + ENVELOPE
 
 
 def check_length(request: Request, largest: int) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
@@ -20,6 +22,7 @@ from classifier.bundle import Bundle, BundleError
 from classifier.models import ModelVersion
 from predictions import machines, readiness, synchronous
 from predictions.protocols import DENIED, ERRORS, ProtocolView, error, line_of, parameters
+from predictions.protocols.binary import TensorParser, binary_outputs, respond
 from predictions.protocols.tensors import (
     CHANNELS,
     IMAGES,
@@ -49,7 +52,7 @@ class ServerView(ProtocolView):
     def get(self, request: Request) -> Response:
         """Read what this server is."""
         version = settings.SPECTACULAR_SETTINGS["VERSION"]
-        return Response({"name": "image-classification", "version": version, "extensions": []})
+        return Response({"name": "image-classification", "version": version, "extensions": ["binary_tensor_data"]})
 
 
 class ModelView(ProtocolView):
@@ -90,11 +93,20 @@ class ModelReadyView(ProtocolView):
 class InferView(ProtocolView):
     """Inference."""
 
+    parser_classes = [TensorParser]
+
     @extend_schema(
-        parameters=[NAME], request=InferenceSerializer, responses={200: InferredSerializer, **NOT_FOUND, **ERRORS}
+        parameters=[NAME],
+        request={"application/json": InferenceSerializer, "application/octet-stream": OpenApiTypes.BINARY},
+        responses={
+            (200, "application/json"): InferredSerializer,
+            (200, "application/octet-stream"): OpenApiTypes.BINARY,
+            **NOT_FOUND,
+            **ERRORS,
+        },
     )
-    def post(self, request: Request, name: str, version: str = "") -> Response:
-        """Send images in base64, or pixels; the answer is the labels and scores of each, best first."""
+    def post(self, request: Request, name: str, version: str = "") -> HttpResponseBase:
+        """Send images in base64, or pixels, or either in binary; the answer is the labels and scores, best first."""
         form = InferenceSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         data = form.validated_data
@@ -105,14 +117,14 @@ class InferView(ProtocolView):
             raise ValidationError("Of images that are not recorded there is no output prediction")
         answers = infer(request, data["inputs"][0], wanted, version, found.name)
         outputs, versions = outputs_of(answers), {said.model_version for said in answers}
-        return Response(
-            {
-                "model_name": MODEL,
-                **({"model_version": versions.pop()} if len(versions) == 1 else {}),
-                **({"id": data["id"]} if "id" in data else {}),
-                "outputs": [outputs[output] for output in asked],
-            }
-        )
+        content = {
+            "model_name": MODEL,
+            **({"model_version": versions.pop()} if len(versions) == 1 else {}),
+            **({"id": data["id"]} if "id" in data else {}),
+            "outputs": [outputs[output] for output in asked],
+        }
+        names = binary_outputs(data, asked)
+        return respond(content, names) if names else Response(content)
 
 
 def find(name: str, version: str) -> ModelVersion:

@@ -6,7 +6,7 @@ import hashlib
 from array import array
 from collections.abc import Sequence
 from itertools import chain
-from math import prod
+from math import isnan, prod
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -26,11 +26,13 @@ OUTPUTS = {"label": "BYTES", "score": "FP32", "model_version": "BYTES", "predict
 
 
 @extend_schema_field({"type": "array", "items": {}})
-class TensorDataField(serializers.Field[list[Any], Any, Any, Any]):
+class TensorDataField(serializers.Field[Sequence[Any], Any, Any, Any]):
     """A tensor's elements, row-major, nested or not. A ListField would take a second for an image's pixels."""
 
-    def to_internal_value(self, data: Any) -> list[Any]:
-        """Return the elements, flat. Raises ValidationError."""
+    def to_internal_value(self, data: Any) -> Sequence[Any]:
+        """Return the elements, flat; binary ones are. Raises ValidationError."""
+        if isinstance(data, array):
+            return data
         if not isinstance(data, list):
             raise ValidationError("The data of a tensor are a list")
         while data and isinstance(data[0], list):
@@ -84,7 +86,7 @@ class InputSerializer(serializers.Serializer[dict[str, object]]):
     shape = serializers.ListField(child=serializers.IntegerField(min_value=0))
     datatype = serializers.ChoiceField([IMAGES, *PIXELS])
     parameters = serializers.DictField(required=False)
-    data = TensorDataField()  # type: ignore[assignment]  # the key's name; DRF keeps fields apart
+    data = TensorDataField(help_text="In binary behind the JSON, images are as they are.")  # type: ignore[assignment]  # the key's name; DRF keeps fields apart
 
 
 class WantedOutputSerializer(serializers.Serializer[dict[str, object]]):
@@ -94,11 +96,17 @@ class WantedOutputSerializer(serializers.Serializer[dict[str, object]]):
     parameters = serializers.DictField(required=False)
 
 
+class InferenceParametersSerializer(ParametersSerializer):
+    """What a client may say, and in which form it wants the outputs about which it says nothing else."""
+
+    binary_data_output = serializers.BooleanField(default=False)
+
+
 class InferenceSerializer(serializers.Serializer[dict[str, object]]):
     """The protocol's inference request."""
 
     id = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
-    parameters = ParametersSerializer(required=False)
+    parameters = InferenceParametersSerializer(required=False)
     inputs = InputSerializer(many=True, min_length=1, max_length=1)  # type: ignore[call-arg]  # the stubs lack them
     outputs = WantedOutputSerializer(many=True, required=False, help_text="By default all.")
 
@@ -124,7 +132,7 @@ def images_of(tensor: dict[str, Any]) -> list[bytes]:
     if shape not in ([len(data)], [len(data), 1]):
         raise ValidationError(f"Images have the shape [n]; here it is {shape}, and there are {len(data)}")
     check_count(len(data))
-    return [from_base64(text) for text in data]
+    return [item if isinstance(item, bytes) else from_base64(item) for item in data]
 
 
 def pixels_of(tensor: dict[str, Any], model_version: str) -> list[Question]:
@@ -139,7 +147,8 @@ def pixels_of(tensor: dict[str, Any], model_version: str) -> list[Question]:
         pixels = array(PIXELS[tensor["datatype"]], data)
     except (TypeError, OverflowError) as error:
         raise ValidationError(f"Pixels are numbers from 0 to {BRIGHTEST}, of UINT8 whole ones") from error
-    if not pixels or min(pixels) < 0 or max(pixels) > BRIGHTEST:
+    # Of numbers one of which is none, as binary ones may be, the sum is none.
+    if not pixels or isnan(sum(pixels)) or min(pixels) < 0 or max(pixels) > BRIGHTEST:
         raise ValidationError(f"Pixels are numbers from 0 to {BRIGHTEST}, and at least one")
     content, size = pixels.tobytes(), len(pixels) * pixels.itemsize // shape[0]
     if len(content) > uploads.largest():

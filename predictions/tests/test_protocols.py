@@ -5,6 +5,9 @@ The client's pause, which our web server offers, is the worker's turn here.
 
 import base64
 import json
+import struct
+from array import array
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -39,9 +42,10 @@ def work(seconds: float) -> bool:
     return True
 
 
-def post(client: Client, path: str, body: Any, *, kind: str = "", pause: Any = work, **options: Any) -> Any:
+def post(client: Client, path: str, body: Any, *, kind: str | None = None, pause: Any = work, **options: Any) -> Any:
     content = body if isinstance(body, bytes) else json.dumps(body)
-    kind = kind or ("image/jpeg" if isinstance(body, bytes) else "application/json")
+    if kind is None:
+        kind = "image/jpeg" if isinstance(body, bytes) else "application/json"
     return client.post(path, content, kind, **{"client.pause": pause}, **options)
 
 
@@ -175,6 +179,77 @@ def test_pixels_are_taken_flat_and_nested(client: Client, model: ModelVersion, d
     [output] = post(client, path, body).json()["outputs"]
     assert (output["name"], output["shape"]) == ("score", [1, 7])
     assert sum(output["data"]) == pytest.approx(1, abs=1e-3)
+
+
+LENGTH = "Inference-Header-Content-Length"
+BINARY = {"binary_data_output": True, "top_k": 3}
+
+
+def behind(data: bytes, datatype: str, shape: Sequence[int] = (1,), *, size: int | None = None) -> Any:
+    """Return a body with a tensor behind the JSON, and the header, as Triton's clients send them."""
+    parameters = {"binary_data_size": len(data) if size is None else size}
+    about = {"name": "x", "datatype": datatype, "shape": shape, "parameters": parameters}
+    head = json.dumps({"inputs": [about], "parameters": BINARY}).encode()
+    return head + data, {LENGTH: str(len(head))}
+
+
+def with_lengths(*elements: bytes) -> bytes:
+    return b"".join(struct.pack("<I", len(element)) + element for element in elements)
+
+
+def read_binary(response: Any) -> tuple[dict[str, Any], bytes]:
+    assert (response.status_code, response["Content-Type"]) == (200, "application/octet-stream"), response.content
+    length = int(response[LENGTH])
+    return json.loads(response.content[:length]), response.content[length:]
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", ""])  # Triton's client names none
+def test_images_may_be_sent_and_labels_had_in_binary(client: Client, model: ModelVersion, kind: str) -> None:
+    body, header = behind(with_lengths(image_bytes(), image_bytes()), "BYTES", [2])
+    found, data = read_binary(post(client, INFER, body, kind=kind, headers=header))
+    plain = post(client, INFER, tensor(shape=[2], data=[IMAGE, IMAGE], parameters={"top_k": 3})).json()
+    sizes = [output.pop("parameters")["binary_data_size"] for output in found["outputs"]]
+    labels, scores, _ = (output.pop("data") for output in plain["outputs"])
+    assert found == plain
+    assert sum(sizes) == len(data)
+    assert data[: sizes[0]] == with_lengths(*map(str.encode, labels))
+    assert list(struct.unpack("<6f", data[sizes[0] : sizes[0] + sizes[1]])) == pytest.approx(scores)
+    assert data[sizes[0] + sizes[1] :] == with_lengths(*[model.name.encode()] * 2)
+
+
+@pytest.mark.parametrize(("datatype", "code"), [("FP32", "f"), ("UINT8", "B")])
+def test_pixels_may_be_sent_in_binary_and_each_output_had_as_it_is_wanted(
+    client: Client, datatype: str, code: str
+) -> None:
+    body, header = behind(array(code, BLACK).tobytes(), datatype, [1, SIZE, SIZE, 3])
+    found, data = read_binary(post(client, INFER, body, headers=header))
+    wanted = [{"name": "score", "parameters": {"binary_data": True}}, {"name": "label"}]
+    some, scores = read_binary(post(client, INFER, tensor(datatype, [1, SIZE, SIZE, 3], BLACK, outputs=wanted)))
+    assert [("data" in output) for output in some["outputs"]] == [False, True]
+    assert data[found["outputs"][0]["parameters"]["binary_data_size"] :][:12] == scores[:12]
+
+
+@pytest.mark.parametrize(
+    ("sent", "sentence"),
+    [
+        (behind(with_lengths(b"x"), "BYTES"), "File must be an image"),
+        (behind(with_lengths(b"x")[:-1], "BYTES"), "each behind its length"),
+        (behind(b"x", "BYTES"), "each behind its length"),
+        (behind(with_lengths(*[b""] * 33), "BYTES"), "up to 32 elements"),
+        (behind(bytes(3), "FP32"), "no whole number of elements"),
+        (behind(bytes(3), "UINT8", size=4), "3 bytes, which is not the binary_data_size"),
+        (behind(struct.pack("<3f", 0, float("nan"), 0), "FP32", [1, 1, 1, 3]), "numbers from 0 to 255"),
+        ((b"{}", {LENGTH: "x"}), "is the length of the JSON"),
+        ((b"{}", {LENGTH: "3"}), "is the length of the JSON"),
+        ((b"{}", {LENGTH: "1"}), "JSON parse error"),
+        ((b"[]", {LENGTH: "2"}), "Invalid data"),
+    ],
+)
+def test_what_is_wrong_in_binary_is_said(client: Client, sent: tuple[bytes, dict[str, str]], sentence: str) -> None:
+    response = post(client, INFER, sent[0], headers=sent[1])
+    assert response.status_code == 400
+    assert sentence in response.json()["error"]
+    assert_nothing_stays()
 
 
 @pytest.mark.parametrize("path", ["/v2/models/x", "/v2/models/x/ready", f"{MODEL}/versions/x", f"{MODEL}/versions/%00"])
