@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.files.uploadedfile import UploadedFile
 
@@ -159,6 +161,12 @@ def _submit(content: bytes, by: User | AnonymousUser | None) -> int:
 
 
 def question(content: bytes, model_version: str = "") -> Question:
-    """Judge an image as uploads are judged; return it as a question. Raises UploadRejected."""
+    """Judge an image as uploads are judged; return it as a question, to the version that would answer the upload.
+
+    Raises UploadRejected.
+    """
     accepted = uploads.inspect(as_file(content))
+    if settings.STRIP_METADATA:
+        with suppress(UploadRejected):  # only as an upload, whose metadata would be kept
+            _, accepted = uploads.without_metadata(as_file(content), accepted)
     return Question(content, accepted.sha256, model_version=model_version)

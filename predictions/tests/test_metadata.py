@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageCms, ImageSequence, PngImagePlugin
 
 from classifier.images import open_image, orientation, upright_size
 from classifier.models import ModelVersion
-from predictions import metadata, tasks
+from predictions import metadata, synchronous, tasks
 from predictions.models import ImagePrediction
 from predictions.tests.corpus import encode, mutated, picture, segment, with_segments
 
@@ -166,6 +166,14 @@ def test_heic_and_avif_are_stored_stripped(client: Client, settings: Any, upload
     stored = (Path(settings.MEDIA_ROOT) / body["image_path"]).read_bytes()
     assert (SECRET in content, SECRET in stored) == (True, False)
     assert (body["width"], body["height"], body["size"]) == (*upright_size(open_image(BytesIO(content))), len(content))
+
+
+@pytest.mark.django_db
+def test_who_only_asks_is_answered_by_the_version_that_the_upload_meets(settings: Any, submit: Any) -> None:
+    settings.STRIP_METADATA = True
+    assert synchronous.question(private("JPEG")).sha256 == submit("a.jpg", private("JPEG")).sha256
+    tiff = encode(picture(), "TIFF")  # which is no upload, and of which nothing is kept
+    assert synchronous.question(tiff).content == tiff
 
 
 @pytest.mark.django_db
