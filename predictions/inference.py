@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 # Answered before it is the photos' turn again, which would otherwise wait for as long as somebody asks.
 AT_ONCE = 8
-IN_SIGHT = 32
 DTYPES = {"FP32": "<f4", "UINT8": "u1"}
 
 
@@ -31,9 +30,13 @@ class WrongShape(ValueError):
 
 
 def answer_waiting(models: Serving) -> None:
-    """Answer those who wait, one after the other, until nobody does; of many AT_ONCE, and ring for the others."""
+    """Answer those who wait, one after the other, until nobody does; of many AT_ONCE, and ring for the others.
+
+    What this machine lacks the version for, another may have: it is left there, and stands in nobody's way.
+    """
+    lacking: set[str] = set()
     for _ in range(AT_ONCE):
-        if not (claimed := _claim_next(models)):
+        if not (claimed := _claim_next(models, lacking)):
             return
         question, model = claimed
         token = logs.request_id.set(question.request_id)
@@ -44,12 +47,15 @@ def answer_waiting(models: Serving) -> None:
     queue.ring()
 
 
-def _claim_next(models: Serving) -> tuple[InferenceRequest, Model] | None:
-    """Claim who waits longest; return what is asked, and the model. What this machine lacks, another may have."""
-    waiting = InferenceRequest.objects.waiting().order_by("pk")
-    for pk, name, digest in waiting.values_list("pk", "model_version", "sha256")[:IN_SIGHT]:
+def _claim_next(models: Serving, lacking: set[str]) -> tuple[InferenceRequest, Model] | None:
+    """Claim who waits longest, but for what is lacking, and add to that; return the question, and its model."""
+    waiting = InferenceRequest.objects.waiting().order_by("pk").values_list("pk", "model_version", "sha256")
+    while first := waiting.exclude(model_version__in=lacking).first():
+        pk, name, digest = first
         model = serving.named(name) if name else models.model_for(digest)
-        if model and (question := InferenceRequest.objects.claim(pk)):
+        if model is None:
+            lacking.add(name)
+        elif question := InferenceRequest.objects.claim(pk):
             return question, model
     return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,15 +69,7 @@ def named(name: str) -> Model | None:
     from classifier.runtime import load  # keeps the one that was asked for last
 
     version = ModelVersion.objects.filter(name=name, removed_at=None).first()
-    if version is None:
-        return None
-    if (version.path, version.digest) in _loaded:
-        return _load(version)
-    try:
-        return Model(version, load(version.path, version.digest))
-    except BundleError as error:
-        logger.error("%s is refused: %s", version, error)
-        return None
+    return _unless_damaged(version, load) if version else None
 
 
 def others_have(version: ModelVersion) -> bool:
@@ -101,16 +93,23 @@ def _load(version: ModelVersion) -> Model | None:
     """Return a version's classifier, loaded once by this process, in some 50 ms; None if it is damaged."""
     from classifier.runtime import Classifier  # native code, loaded after django-q2 has forked
 
+    if model := _unless_damaged(version, lambda path, digest: Classifier(read_as_installed(path, digest))):
+        _loaded[version.path, version.digest] = model.classifier
+    return model
+
+
+def _unless_damaged(version: ModelVersion, load: Callable[[Path, str], Classifier]) -> Model | None:
+    """Return a version with what is loaded of it, or is loaded now; None if it is damaged, which is said once."""
     key = version.path, version.digest
     try:
-        _loaded[key] = _loaded.get(key) or Classifier(read_as_installed(*key))
+        model = Model(version, _loaded.get(key) or load(*key))
     except BundleError as error:
         if key not in _refused:  # or every claim would say so
             logger.error("%s is refused: %s", version, error)
         _refused.add(key)
         return None
     _refused.discard(key)
-    return Model(version, _loaded[key])
+    return model
 
 
 def _let_go_of_all_but(versions: list[ModelVersion]) -> None:

@@ -8,6 +8,7 @@ on images, as on uploads; tensors, which were made for a certain model, go to th
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -21,6 +22,7 @@ from rest_framework.response import Response
 from classifier.bundle import Bundle, BundleError
 from classifier.models import ModelVersion
 from predictions import machines, readiness, synchronous
+from predictions.exceptions import NotServing
 from predictions.protocols import DENIED, ERRORS, ProtocolView, error, line_of, parameters
 from predictions.protocols.binary import TensorParser, binary_outputs, respond
 from predictions.protocols.tensors import (
@@ -36,6 +38,7 @@ from predictions.protocols.tensors import (
     outputs_of,
     pixels_of,
 )
+from predictions.queue import CacheAway
 from predictions.synchronous import Said
 
 MODEL = "classifier"
@@ -115,6 +118,8 @@ class InferView(ProtocolView):
         asked = [output["name"] for output in data.get("outputs", [])] or available
         if not set(asked) <= set(available):
             raise ValidationError("Of images that are not recorded there is no output prediction")
+        if version:
+            require_at_hand(found)
         answers = infer(request, data["inputs"][0], wanted, version, found.name)
         outputs, versions = outputs_of(answers), {said.model_version for said in answers}
         content = {
@@ -136,6 +141,13 @@ def find(name: str, version: str) -> ModelVersion:
         if installed.name == version or (installed.serving and not version):
             return installed
     raise NotFound("There is no version of this name" if version else "No model is installed")
+
+
+def require_at_hand(version: ModelVersion) -> None:
+    """Refuse at once what no machine could answer, and none stands in for. Raises NotServing."""
+    with suppress(CacheAway):  # nobody can be seen then, and the deadline decides
+        if not machines.is_at_hand(version):
+            raise NotServing(f"No machine that classifies has {version} undamaged: run manage.py install_model there")
 
 
 def input_size(version: ModelVersion) -> int:

@@ -78,13 +78,22 @@ def test_the_version_that_is_asked_for_answers(install: Any, small_bundle: Bundl
     assert answered(ask(model_version=older.name)).answered_by == older.name
 
 
-def test_what_this_machine_has_no_model_for_is_left_to_others(model: ModelVersion) -> None:
-    models = serving.current()
+def test_what_this_machine_has_no_model_for_is_left_to_others_and_stands_in_nobodys_way(
+    install: Any, small_bundle: Bundle, tmp_path: Any, caplog: pytest.LogCaptureFixture, django_assert_num_queries: Any
+) -> None:
+    damaged, _ = install(small_bundle), install(variant(small_bundle, tmp_path, "b"))
+    (damaged.path / "model.tflite").unlink()
+    for _ in range(20):
+        ask(model_version=damaged.name)
+        ask(model_version="of another machine")
+    question, models = ask(), serving.current()
     assert models
-    question = ask(model_version="of another machine")
-    inference.answer_waiting(models)
+    with django_assert_num_queries(9):
+        inference.answer_waiting(models)
     question.refresh_from_db()
-    assert question.claimed_at is None
+    assert question.labels
+    assert InferenceRequest.objects.waiting().count() == 40
+    assert caplog.text.count("is refused") == 1
 
 
 def test_two_workers_never_answer_the_same(model: ModelVersion) -> None:

@@ -8,6 +8,7 @@ import json
 import struct
 from array import array
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ from django.contrib.auth.models import Group, User
 from django.core.cache import cache
 from django.test import Client
 
+from classifier.bundle import Bundle
 from classifier.models import ModelVersion
-from config.tests.environment import LABELS, LiveCluster, image_bytes
-from predictions import synchronous, tasks
+from config.tests.environment import LABELS, LiveCluster, image_bytes, variant
+from predictions import machines, synchronous, tasks
 from predictions.inference_requests import InferenceRequest
 from predictions.models import ImagePrediction
 from predictions.storage import photos
@@ -310,6 +312,18 @@ def test_with_one_it_is_ready(client: Client, model: ModelVersion) -> None:
     assert client.get("/v2/health/ready").json() == {"live": True, "ready": True}
     for path in ("/v2/models/classifier/ready", f"/v2/models/classifier/versions/{model.name}/ready"):
         assert client.get(path).json() == {"name": "classifier", "ready": True}
+
+
+def test_a_version_that_no_machine_has_is_refused_at_once(
+    client: Client, small_bundle: Bundle, tmp_path: Path, install: Any, model: ModelVersion
+) -> None:
+    newer = install(variant(small_bundle, tmp_path, "b"))
+    (model.path / "model.tflite").unlink()
+    machines.report()
+    for version, status in ((model, 503), (newer, 200)):
+        response = post(client, f"{MODEL}/versions/{version.name}/infer", tensor())
+        assert response.status_code == status, response.content
+    assert_nothing_stays()
 
 
 @pytest.mark.parametrize("record", ["true", "false"])
