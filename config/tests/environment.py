@@ -63,11 +63,12 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 @pytest.fixture(autouse=True)
 def _own_folders(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give every test folders of its own, counts of requests that begin at none, and label rules to read anew."""
+    """Give every test folders of its own, counts of requests that begin at none, and nothing that is remembered."""
     from config import rates
     from predictions.labelmap import LabelMap
 
     rates.counter.cache_clear()
+    monkeypatch.setattr("config.health.HELD_SECONDS", 1e-9)
     monkeypatch.setattr("predictions.labelmap.SECONDS", float("inf"))  # however slow the machine is, read once
     LabelMap.forget()
     settings.MEDIA_ROOT = tmp_path / "media"

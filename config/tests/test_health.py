@@ -93,6 +93,18 @@ def test_readyz_says_that_the_database_is_away(client: Client, monkeypatch: pyte
 
 
 @pytest.mark.django_db
+def test_however_often_somebody_asks_the_checks_are_made_once_in_a_while(
+    client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("config.health.HELD_SECONDS", float("inf"))
+    assert client.get("/readyz").json()["checks"]["storage"] == "ok"
+    settings.MAX_UPLOAD_MB = 10**12
+    assert client.get("/readyz").json()["checks"]["storage"] == "ok"
+    monkeypatch.setattr("config.health.HELD_SECONDS", 1e-9)
+    assert client.get("/readyz").json()["checks"]["storage"] != "ok"
+
+
+@pytest.mark.django_db
 def test_readyz_says_that_the_disk_is_full(client: Client, settings: Any) -> None:
     settings.MAX_UPLOAD_MB = 10**12
     assert "full: make room" in client.get("/readyz").json()["checks"]["storage"]
