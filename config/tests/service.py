@@ -205,6 +205,19 @@ class Service:
             parts[part] = [pid for pid in parts[parent] for pid in children.get(pid, [])]
         return parts
 
+    def memory(self) -> dict[str, int]:
+        """Return the MiB that web and workers take; of what several processes share, each has its part."""
+
+        def taken(pid: int) -> int:
+            with contextlib.suppress(OSError):  # it has just ended
+                return int(re.findall(r"^Pss: +(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)[0])
+            return 0
+
+        parts, sums = self.parts(), {"web": 0, "worker": 0}
+        for part, pids in parts.items():
+            sums["web" if part.startswith("web") else "worker"] += sum(map(taken, pids))
+        return {part: kilobytes // 1024 for part, kilobytes in sums.items()}
+
     def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a management command on the service's data."""
         command = [PYTHON, str(self.code / "manage.py"), *arguments]
