@@ -16,6 +16,9 @@ from predictions.models import ImagePrediction
 from predictions.storage import SHARED_SECONDS, content_type, photos
 
 YEAR = 365 * 24 * 3600  # seconds
+# An original of so many bytes may stand in for its thumbnail. A page has sixty.
+LARGEST_STAND_IN = 100_000
+PLACEHOLDER = f"{settings.STATIC_URL}placeholder.svg"
 
 
 @require_safe
@@ -31,7 +34,7 @@ def view(request: HttpRequest, pk: int) -> HttpResponseBase:
     prediction = get_object_or_404(ImagePrediction, pk=pk)
     name = renditions.shown(prediction)
     if name != prediction.image_path.name and not _is_there(name):
-        return _not_yet(f"{settings.STATIC_URL}icon.svg")
+        return _not_yet(PLACEHOLDER)
     return _send(request, prediction, name)
 
 
@@ -42,7 +45,7 @@ def thumbnail(request: HttpRequest, pk: int) -> HttpResponseBase:
     name = renditions.name_of(prediction, renditions.THUMBNAIL)
     if _is_there(name):
         return _send(request, prediction, name)
-    return _not_yet(reverse("view", args=[pk]))
+    return _not_yet(reverse("view", args=[pk]) if prediction.size <= LARGEST_STAND_IN else PLACEHOLDER)
 
 
 def _is_there(rendition: str) -> bool:

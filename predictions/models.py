@@ -279,6 +279,28 @@ class ImagePrediction(models.Model):
         return self.status in {Status.PENDING, Status.PROCESSING}
 
     @property
+    def is_unfinished(self) -> bool:
+        """Return whether labels or thumbnail are still to come."""
+        return self.is_waiting or (self.status == Status.DONE and self.rendered_at is None)
+
+    @property
+    def next_look(self) -> int:
+        """Return in how many milliseconds a page looks again at an unfinished image.
+
+        The longer it waits, the less often: hundreds of cards would keep a server busy that has no worker.
+        """
+        waited = timezone.now() - (self.queued_at or self.created_at)
+        return 700 + int(min(max(waited / timedelta(milliseconds=10), 0), 29_300))
+
+    @property
+    def thumbnail_url(self) -> str:
+        """Return the address of the thumbnail, or, for as long as there is none, of what stands in for it.
+
+        Browsers keep what they get from either. A database that is restored may give an id to another image.
+        """
+        return f"{reverse('thumbnail', args=[self.pk])}?{self.sha256[:8] if self.rendered_at else 'waiting'}"
+
+    @property
     def is_file_gone(self) -> bool:
         """Return whether it was found that the file is missing."""
         return self.error.endswith(FILE_GONE)

@@ -126,7 +126,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "history": prediction.history(),
         "correction": BulkForm(),
         # Under an address of its own, or browsers would go on showing it when the picture is there.
-        "stand_in": prediction.is_waiting and renditions.shown(prediction) != prediction.image_path.name,
+        "stand_in": prediction.is_unfinished and renditions.shown(prediction) != prediction.image_path.name,
     }
     return render(request, "predictions/detail.html", context)
 

@@ -84,7 +84,7 @@ class ImagePredictionAdmin(admin.ModelAdmin[ImagePrediction]):
     @admin.display(description="photo")
     def thumbnail(self, photo: ImagePrediction) -> SafeString:
         image = '<img class="thumbnail" src="{}" alt="{}" loading="lazy" width="64" height="48">'
-        return format_html(image, reverse("thumbnail", args=[photo.pk]), photo.filename)
+        return format_html(image, photo.thumbnail_url, photo.filename)
 
     @admin.display(description="file name")
     def name(self, photo: ImagePrediction) -> str:

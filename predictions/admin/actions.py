@@ -137,7 +137,7 @@ def _ask(modeladmin: Any, request: HttpRequest, ids: list[int], *, action: str, 
         "opts": modeladmin.opts,
         "media": modeladmin.media,
         "count": photos(len(ids)),
-        "rows": _rows(ids[:SHOWN]).only("filename", "top_prediction"),
+        "rows": _rows(ids[:SHOWN]).only("filename", "top_prediction", "sha256", "rendered_at"),
         "rest": max(len(ids) - SHOWN, 0),
         # Of "all on all pages", the first stands for the rest.
         "selected": request.POST.getlist(helpers.ACTION_CHECKBOX_NAME),

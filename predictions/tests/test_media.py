@@ -96,11 +96,24 @@ def test_what_browsers_can_show_is_shown_as_it_is(submit: Submit, client: Client
     assert body(client.get(f"/gallery/{submit().pk}/view")) == image_bytes()
 
 
-def test_until_there_is_a_thumbnail_the_original_stands_in(submit: Submit, client: Client) -> None:
+def test_until_there_is_a_thumbnail_the_original_stands_in_if_it_is_small(submit: Submit, client: Client) -> None:
+    small, large = submit(), submit("a.jpg", image_bytes() + bytes(100_000))
+    for prediction, stand_in in ((small, f"/gallery/{small.pk}/view"), (large, "/static/placeholder.svg")):
+        response = client.get(f"/gallery/{prediction.pk}/thumbnail")
+        assert response["Location"] == stand_in
+        assert "no-store" in response["Cache-Control"]
+
+
+def test_a_thumbnail_has_another_address_than_what_stood_in_for_it_or_that_of_another_image(
+    submit: Submit, model: ModelVersion, client: Client
+) -> None:
     prediction = submit()
-    response = client.get(f"/gallery/{prediction.pk}/thumbnail")
-    assert response["Location"] == f"/gallery/{prediction.pk}/view"
-    assert "no-store" in response["Cache-Control"]
+    assert "/thumbnail?waiting" in client.get("/gallery/").content.decode()
+    tasks.classify_pending()
+    address = f"/gallery/{prediction.pk}/thumbnail?{prediction.sha256[:8]}"
+    assert f'src="{address}"' in client.get("/gallery/").content.decode()
+    assert body(client.get(address))[:4] == b"RIFF"
+    assert f"/view?{prediction.sha256[:8]}" in client.get(f"/gallery/{prediction.pk}/").content.decode()
 
 
 @pytest.mark.parametrize("name", ["image", "view"])

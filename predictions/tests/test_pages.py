@@ -1,9 +1,12 @@
-"""The HTML pages and the admin."""
+"""The upload page, and what is common to all pages."""
 
+import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from predictions.models import ImagePrediction
 
@@ -43,13 +46,27 @@ def test_the_script_gets_one_card(client: Client, upload: Any) -> None:
     address = f"/gallery/{ImagePrediction.objects.get().pk}/card"
     assert f'hx-get="{address}"' in page
     ImagePrediction.objects.update(status="done", top_prediction="lynx", confidence=0.5)
-    finished = client.get(address).content.decode()
-    assert "lynx" in finished
-    assert "hx-get" not in finished
+    labelled = client.get(address).content.decode()
+    assert "lynx" in labelled
+    assert "hx-get" in labelled  # the thumbnail is still to come
+    ImagePrediction.objects.update(rendered_at=timezone.now())
+    assert "hx-get" not in client.get(address).content.decode()
     refused = client.post("/", {"file": upload("<i>.txt", b"text")}, headers=headers)
     assert (refused.status_code, refused["X-Card"]) == (200, "yes")  # a 400 would be an error in the console
     assert "&lt;i&gt;.txt" in refused.content.decode()
     assert "File must be an image" in refused.content.decode()
+
+
+@pytest.mark.parametrize(("waited", "expected"), [(-5, 700), (0, 700), (60, 6700), (3600, 30_000)])
+def test_a_page_looks_again_the_less_often_the_longer_a_photo_waits(
+    client: Client, submit: Any, waited: int, expected: int
+) -> None:
+    pk = submit().pk
+    ImagePrediction.objects.update(queued_at=timezone.now() - timedelta(seconds=waited))
+    for address in (f"/gallery/{pk}/", f"/gallery/{pk}/card"):
+        found = re.search(r"load delay:(\d+)ms", client.get(address).content.decode())
+        assert found
+        assert expected <= int(found[1]) < expected + 700
 
 
 def test_what_keeps_uploads_waiting_is_said(client: Client) -> None:
