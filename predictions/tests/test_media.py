@@ -56,6 +56,7 @@ def test_workers_make_thumbnails(submit: Submit, model: ModelVersion, client: Cl
     assert not thumbnail.getexif()
     prediction.refresh_from_db()
     assert str(prediction.taken_at) == "2024-05-06 07:08:09+00:00"
+    assert "<dt>Taken</dt><dd>May 6, 2024, 7:08 a.m.</dd>" in client.get(f"/gallery/{prediction.pk}/").content.decode()
     response = client.get(f"/gallery/{prediction.pk}/thumbnail")
     assert response["Content-Type"] == "image/webp"
     assert body(response)[:4] == b"RIFF"

@@ -12,6 +12,7 @@ const waiting = [];
 let running = 0, finished = 0, total = 0;
 
 function add(files) {
+  const items = [];
   for (const file of files) {
     const item = document.createElement("li");
     const bar = document.createElement("progress");
@@ -25,9 +26,10 @@ function add(files) {
     bar.setAttribute("aria-label", `Sending ${file.name}`);
     item.append(name, bar, note);
     waiting.push({ file, item, bar, note, key: newKey(), lost: 0, waited: 0 });
-    cards.prepend(item);
+    items.push(item);
     total += 1;
   }
+  cards.prepend(...items);
   next();
 }
 
@@ -118,22 +120,31 @@ function refuse(item, name, sentence) {
   item.replaceChildren(article);
 }
 
-// A dropped folder arrives as an entry that must be read; readEntries gives at most 100 at a time.
+// A dropped folder arrives as an entry that must be read; readEntries gives at most 100 at a time. What cannot be read
+// is said, and the others go on.
 async function filesOf(entry) {
-  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
-  const reader = entry.createReader();
   const files = [];
-  for (;;) {
-    const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!entries.length) return files;
-    for (const child of entries) files.push(...(await filesOf(child)));
+  try {
+    if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+    const reader = entry.createReader();
+    for (;;) {
+      const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!entries.length) break;
+      for (const child of entries) files.push(...(await filesOf(child)));
+    }
+  } catch {
+    const item = document.createElement("li");
+    refuse(item, entry.name, "It could not be read.");
+    cards.prepend(item);
   }
+  return files;
 }
 
 async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.length) return add(transfer.files);
-  for (const entry of entries) add(await filesOf(entry));
+  const found = await Promise.all(entries.map(filesOf));
+  add(found.flat());
 }
 
 for (const id of ["file", "folder"]) {
@@ -147,7 +158,12 @@ for (const id of ["file", "folder"]) {
 }
 form.addEventListener("submit", (event) => event.preventDefault());
 form.querySelector("button").hidden = true; // choosing sends already
-document.querySelector("label[for=folder]").hidden = false;
+const folder = document.getElementById("choose-folder");
+folder.addEventListener("click", () => document.getElementById("folder").click());
+folder.hidden = false;
+addEventListener("beforeunload", (event) => {
+  if (running || waiting.length) event.preventDefault(); // the browser asks whether to leave
+});
 document.addEventListener("paste", (event) => add([...event.clipboardData.files]));
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
