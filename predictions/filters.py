@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
+from functools import cached_property
 from typing import Any
 
 import django_filters
@@ -66,8 +67,10 @@ class PredictionFilter(django_filters.FilterSet):
         help_text="The top_prediction, exactly: the model's own label, whatever it is shown as.",
     )
     status = django_filters.ChoiceFilter(choices=Status.choices, label="Status", empty_label="Any")
-    min_confidence = ProbabilityFilter("confidence", "gte", label="Confidence from", help_text="At least so much.")
-    max_confidence = ProbabilityFilter("confidence", "lte", label="to", help_text="At most so much.")
+    min_confidence = ProbabilityFilter(
+        "confidence", "gte", label="Confidence from", help_text="From 0 to 1; at least so much."
+    )
+    max_confidence = ProbabilityFilter("confidence", "lte", label="to", help_text="From 0 to 1; at most so much.")
     corrected = django_filters.ChoiceFilter(
         method="only_corrected",
         label="Corrected",
@@ -99,10 +102,15 @@ class PredictionFilter(django_filters.FilterSet):
         help_text="By confidence, images without one are left out.",
     )
 
+    @cached_property
+    def asked(self) -> set[str]:
+        """Return the names of the filters that are made use of."""
+        return {name for name, value in self._valid().items() if value not in ("", None)}
+
     @property
     def is_filtering(self) -> bool:
         """Return whether anything is asked for beside an order."""
-        return any(value not in ("", None) for name, value in self._valid().items() if name != "ordering")
+        return bool(self.asked - {"ordering"})
 
     def neighbours(self, prediction: ImagePrediction) -> tuple[ImagePrediction | None, ImagePrediction | None]:
         """Return the images before and behind this one in the filtered view."""

@@ -28,8 +28,12 @@ class BulkForm(forms.Form):
     ACTIONS = ("correct", "reclassify", "delete")
 
     action = forms.ChoiceField(choices=[(name, name) for name in ACTIONS])
+    # Deletions and the like do without: their buttons have formnovalidate.
     label = forms.CharField(
-        label="Right label", required=False, max_length=LABEL_LENGTH, widget=forms.TextInput(suggesting())
+        label="Right label",
+        required=False,
+        max_length=LABEL_LENGTH,
+        widget=forms.TextInput(suggesting() | {"required": True}),
     )
     ids = IdsField()
 

@@ -340,9 +340,14 @@ class ImagePrediction(models.Model):
         return said.select_related("model_version")
 
     def history(self) -> list[Correction | Classification]:
-        """Return what people and models said of the image, newest first."""
+        """Return what people and models said of the image, newest first.
+
+        Corrections have `together`: of how many images they were made, and are undone, together.
+        """
+        together = Correction.objects.filter(batch=OuterRef("batch")).order_by().values("batch")
+        corrections = self.corrections.annotate(together=Subquery(together.values(count=Count("pk"))))
         said: list[Correction | Classification] = [
-            *self.corrections.select_related("corrected_by"),
+            *corrections.select_related("corrected_by"),
             *self.answers(),
         ]
         return sorted(said, key=lambda entry: entry.created_at, reverse=True)

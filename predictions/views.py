@@ -8,8 +8,10 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Value
 from django.db.models.functions import Length, Replace
+from django.forms import BoundField
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
@@ -86,10 +88,13 @@ def gallery(request: HttpRequest) -> HttpResponse:
         "chosen": chosen,
         "rows": rows[:PAGE_SIZE],
         "number": number,
+        "page": _query(request, page=number),
         "next": following,
         "previous": _query(request, page=number - 1) if number > 1 else "",
         "filter": _query(request),
-        "has_rules": bool(LabelMap.current().rules),
+        "is_waiting": any(prediction.is_waiting for prediction in rows),
+        "is_narrowed": bool(chosen.asked - {"q", "ordering"} or chosen.form.errors),
+        "more_filters": _more_filters(chosen),
         "correction": BulkForm(),
     }
     appending = request.htmx and request.headers.get("HX-Target") == "more"  # type: ignore[attr-defined]
@@ -105,6 +110,12 @@ def _page(request: HttpRequest, chosen: PredictionFilter) -> tuple[int, list[Ima
     start = (number - 1) * PAGE_SIZE
     rows = chosen.qs.defer("all_predictions")
     return number, list(rows[start : start + PAGE_SIZE + 1])
+
+
+def _more_filters(chosen: PredictionFilter) -> list[BoundField]:
+    """Return the fields beside those that always stand there; that of the label map's input if there is a map."""
+    left_out = {"q", "ordering"} | (set() if LabelMap.current().rules else {"raw_label"} - chosen.asked)
+    return [field for field in chosen.form if field.name not in left_out]
 
 
 def _query(request: HttpRequest, page: int = 1) -> str:
@@ -143,7 +154,9 @@ def change(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     chosen = ImagePrediction.objects.filter(pk__in=form.cleaned_data["ids"])
     if form.cleaned_data["action"] == "delete" and "confirmed" not in request.POST:
-        context = {"rows": list(chosen[:PAGE_SIZE]), "ids": form.cleaned_data["ids"], "back": way_back(request)}
+        back = way_back(request) or reverse("gallery")
+        context = {"rows": list(chosen[:PAGE_SIZE]), "ids": form.cleaned_data["ids"], "back": back}
+        context["keep"] = way_back(request, "keep") or back
         return render(request, "predictions/confirm_delete.html", context)
     return {"correct": _correct, "reclassify": _reclassify, "delete": _delete}[form.cleaned_data["action"]](
         request, chosen, form
@@ -157,7 +170,7 @@ def _correct(request: HttpRequest, chosen: Any, form: BulkForm) -> HttpResponse:
     except ImagePrediction.DoesNotExist:
         messages.error(request, "Those photos are gone.")
     else:
-        count = len(form.cleaned_data["ids"])
+        count = Correction.objects.filter(batch=batch).count()
         messages.success(request, f"{_photos(count)} corrected to {label}.", extra_tags=f"undo {batch}")
     return _back(request)
 
@@ -176,8 +189,10 @@ def _delete(request: HttpRequest, chosen: Any, form: BulkForm) -> HttpResponse:
 @require_POST
 def undo(request: HttpRequest, batch: Any) -> HttpResponse:
     """Take back corrections that were made together."""
-    count = services.undo(batch)
-    messages.success(request, f"Correction of {_photos(count)} undone.")
+    if count := services.undo(batch):
+        messages.success(request, f"Correction of {_photos(count)} undone.")
+    else:
+        messages.warning(request, "That correction had been undone before.")
     return _back(request)
 
 

@@ -97,7 +97,7 @@ def fill(visitor: Visitor, files: list[FilePayload]) -> None:
         page.get_by_role("article").nth(number).get_by_role("link").click()
         page.get_by_label("Right label").fill("landscape")
         page.get_by_role("button", name="Correct", exact=True).click()
-        expect(page.get_by_role("button", name="Undo")).to_be_visible()
+        expect(page.get_by_role("button", name="Undo", exact=True)).to_be_visible()
 
 
 def shoot(visitor: Visitor, files: list[FilePayload], scheme: str, to: Path) -> None:

@@ -380,7 +380,7 @@ class TestGallery:
         expect(page.locator("strong").first).to_have_text("snow leopard")
         expect(page.get_by_role("listitem").filter(has_text=f"corrected {said} to snow leopard")).to_have_count(1)
 
-        page.get_by_role("button", name="Undo").click()
+        page.get_by_role("button", name="Undo", exact=True).click()
         expect(page.get_by_role("status").filter(has_text="undone")).to_be_visible()
         expect(page.locator("strong").first).to_have_text(said)
         expect(page.get_by_role("listitem").filter(has_text=re.compile("corrected .* undone"))).to_have_count(1)
@@ -394,10 +394,9 @@ class TestGallery:
         field(page, "Label").fill(label)
         field(page, "Label").press("Enter")
         expect(page.get_by_role("article")).to_have_count(1)
-        bookmark = page.url
         open_card(page, files[0])
         page.go_back()
-        expect(page).to_have_url(bookmark)
+        expect(page).to_have_url(re.compile(rf"/gallery/\?.*label={label}"))
         expect(page.get_by_role("article")).to_have_count(1)
         expect(field(page, "Label")).to_have_value(label)
         page.get_by_role("link", name="Show all").click()
@@ -450,7 +449,7 @@ class TestGallery:
         field(page, "Right label").press("Enter")
         expect(page.get_by_role("status").filter(has_text="4 photos corrected to moth")).to_be_visible()
         expect(page.get_by_role("article").filter(has_text="moth")).to_have_count(4)
-        page.get_by_role("button", name="Undo").click()
+        page.get_by_role("button", name="Undo", exact=True).click()
         expect(page.get_by_role("status").filter(has_text="Correction of 4 photos undone")).to_be_visible()
         expect(page.get_by_role("article").filter(has_text="moth")).to_have_count(0)
 
@@ -475,6 +474,67 @@ class TestGallery:
             expect(page.get_by_role("article")).to_have_count(count)
         expect(page.get_by_role("article").get_by_role("heading")).to_have_text(files[::-1])
 
+    def test_back_leads_to_the_photo_that_was_opened_far_down(self, service: Service, page: Page) -> None:
+        files = names(130)
+        stored(service, files)
+        page.goto(f"/gallery/?q={files[0][:8]}")
+        expect(page.get_by_role("article")).to_have_count(60)
+        page.get_by_role("article").last.scroll_into_view_if_needed()
+        page.mouse.wheel(0, 10_000)
+        expect(page.get_by_role("article")).to_have_count(120)
+        open_card(page, files[40])
+        page.go_back()
+        expect(card(page, files[40])).to_be_in_viewport()
+        page.get_by_role("link", name="Back one page").click()
+        expect(card(page, files[129])).to_have_count(1)
+
+    def test_the_buttons_stay_in_view_while_photos_are_chosen(self, service: Service, page: Page) -> None:
+        files = names(30)
+        stored(service, files)
+        page.goto(f"/gallery/?q={files[0][:8]}")
+        button = page.get_by_role("button", name="Delete")
+        page.get_by_role("checkbox", name=f"Choose {files[0]}").check()
+        expect(button).to_be_in_viewport()
+        page.get_by_role("checkbox", name=f"Choose {files[0]}").uncheck()
+        expect(button).not_to_be_in_viewport()
+
+    def test_correcting_without_a_label_loses_no_choice(self, service: Service, page: Page) -> None:
+        files = names(2)
+        stored(service, files)
+        page.goto(f"/gallery/?q={files[0][:8]}")
+        page.get_by_role("button", name="Choose all").click()
+        page.get_by_role("button", name="Correct", exact=True).click()
+        expect(field(page, "Right label")).to_be_focused()
+        expect(page.get_by_text("2 chosen")).to_be_visible()
+
+    def test_a_card_that_changes_keeps_the_focus(self, service: Service, page: Page) -> None:
+        with service.paused_workers():
+            [name] = names(1)
+            service.post(name=name)
+            page.goto(f"/gallery/?q={name[:8]}")
+            link = card(page, name).get_by_role("link")
+            tab_to(page, link)
+        expect(card(page, name).locator("strong")).to_have_text(LABEL)
+        expect(link).to_be_focused()
+
+    def test_the_least_sure_are_corrected_one_after_the_other_by_keyboard_alone(
+        self, service: Service, page: Page
+    ) -> None:
+        files = names(3)
+        ids = stored(service, files)
+        for pk, confidence in zip(ids, (0.2, 0.1, 0.3), strict=True):
+            service.query(f"UPDATE predictions_imageprediction SET confidence = {confidence} WHERE id = {pk}")
+        page.goto(f"/gallery/?q={files[0][:8]}&ordering=confidence")
+        open_card(page, files[1])
+        field(page, "Right label").focus()
+        for name in (files[0], files[2]):
+            page.keyboard.type("okapi")
+            page.keyboard.press("Shift+Enter")
+            expect(page.get_by_role("heading", level=1)).to_have_text(name)
+            expect(field(page, "Right label")).to_be_focused()
+            expect(page.get_by_role("figure")).to_be_in_viewport()
+        assert [service.get(f"/predictions/{pk}/")["label"] == "okapi" for pk in ids] == [True, True, False]
+
     def test_arrow_keys_lead_through_the_filtered_view_only(self, service: Service, page: Page) -> None:
         files = names(3)
         ids = stored(service, [files[0], *names(1), files[1], *names(1), files[2]])
@@ -497,6 +557,24 @@ class TestGallery:
 
 
 class TestDetail:
+    def test_a_photo_that_lies_on_its_side_stands_upright(self, service: Service, page: Page) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6  # the camera was turned by a quarter
+        pk = service.post(image_bytes(size=(160, 80), exif=exif))["id"]
+        page.goto(f"/gallery/{pk}/")
+        photo = page.locator("#photo img")
+        expect(photo).to_have_js_property("naturalHeight", 160)
+        size = photo.bounding_box()
+        assert size
+        assert size["height"] == 2 * size["width"]
+
+    def test_a_correction_is_undone_in_the_history(self, service: Service, page: Page) -> None:
+        [pk] = stored(service, names(1))
+        correct(service, pk, "okapi")
+        page.goto(f"/gallery/{pk}/")
+        page.get_by_role("button", name="Undo the correction to okapi").click()
+        expect(page.locator("strong").first).to_have_text(LABEL)
+
     def test_a_page_that_waits_renews_itself_and_keeps_what_is_typed(self, page: Page, service: Service) -> None:
         with service.paused_workers():
             pk = service.post(image_bytes("BMP", size=(90, 60)), "waiting.bmp")["id"]
@@ -547,7 +625,7 @@ class TestKeyboard:
         page.keyboard.type("okapi")
         page.keyboard.press("Enter")
         expect(page.get_by_role("status").filter(has_text="corrected to okapi")).to_be_visible()
-        tab_to(page, page.get_by_role("button", name="Undo"))
+        tab_to(page, page.get_by_role("button", name="Undo", exact=True))
         page.keyboard.press("Enter")
         expect(page.get_by_role("status").filter(has_text="undone")).to_be_visible()
 
@@ -643,7 +721,7 @@ def show(visitor: Visitor, addresses: dict[str, str], name: str, **options: obje
     if name == "detail":
         field(page, "Right label").fill("w" * 200)
         page.get_by_role("button", name="Correct", exact=True).click()
-        expect(page.get_by_role("button", name="Undo")).to_be_visible()
+        expect(page.get_by_role("button", name="Undo", exact=True)).to_be_visible()
     if name == "delete":
         page.get_by_role("button", name="Delete").click()
         expect(page.get_by_role("link", name="Keep them")).to_be_visible()
@@ -815,7 +893,7 @@ class TestWithoutJavaScript:
         page.get_by_role("button", name="Correct", exact=True).click()
         expect(page.get_by_role("status").filter(has_text="1 photo corrected to okapi")).to_be_visible()
         expect(page.locator("strong").first).to_have_text("okapi")
-        page.get_by_role("button", name="Undo").click()
+        page.get_by_role("button", name="Undo", exact=True).click()
         expect(page.get_by_role("status").filter(has_text="undone")).to_be_visible()
         expect(page.locator("strong").first).to_have_text(LABEL)
 
@@ -828,7 +906,22 @@ class TestWithoutJavaScript:
         expect(page.get_by_role("alert")).to_contain_text("File must be an image")
         for name in files:
             expect(card(page, name)).to_have_count(1)
+        page.get_by_role("link", name="Look for it in the gallery").click()
+        expect(card(page, files[0]).locator("strong")).to_have_text(LABEL)
         visitor.forgive("400")
+
+    def test_photos_that_wait_are_looked_at_again(self, service: Service, page: Page) -> None:
+        files = names(2)
+        with service.paused_workers():
+            page.goto("/")
+            field(page, "Photos").set_input_files([payload(name) for name in files])
+            page.get_by_role("button", name="Upload").click()
+            expect(page.get_by_role("link", name="Look again")).to_be_visible()
+        wait_until(
+            lambda: not any(row["status"] == "pending" for row in service.get(f"/predictions/?q={files[0][:8]}"))
+        )
+        page.get_by_role("link", name="Look again").click()
+        expect(card(page, files[0]).locator("strong")).to_have_text(LABEL)
 
     def test_many_are_filtered_and_deleted(self, service: Service, page: Page) -> None:
         files = names(3)

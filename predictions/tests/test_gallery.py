@@ -129,6 +129,29 @@ def test_a_card_that_asks_again_keeps_the_filter(client: Client) -> None:
     assert address[0] in card
 
 
+@pytest.mark.parametrize("query", ["", "?min_confidence=7&ordering=x&raw_label=cat"])
+def test_what_describes_a_filter_is_there(client: Client, query: str) -> None:
+    page = client.get(f"/gallery/{query}").content.decode()
+    described = [name for names in re.findall(r'aria-describedby="([^"]+)"', page) for name in names.split()]
+    assert "id_q_helptext" in described
+    assert ("id_min_confidence_error" in described) == bool(query)
+    assert set(described) <= set(re.findall(r' id="([^"]+)"', page))
+    assert 'id="id_min_confidence_helptext">From 0 to 1' in page
+
+
+def test_filters_in_use_are_in_view(client: Client) -> None:
+    """On a narrow page the others wait until somebody asks for them."""
+    for query, are_shown in (("", False), ("?q=x&ordering=id", False), ("?label=x", True), ("?min_confidence=7", True)):
+        assert ("<details open>" in client.get(f"/gallery/{query}").content.decode()) == are_shown
+
+
+def test_without_a_script_waiting_photos_say_how_to_look_again(client: Client) -> None:
+    prediction = row(status=Status.PENDING)
+    assert '<a href="/gallery/?q=x">Look again</a>' in client.get("/gallery/?q=x").content.decode()
+    ImagePrediction.objects.filter(pk=prediction.pk).update(status=Status.DONE)
+    assert "Look again" not in client.get("/gallery/?q=x").content.decode()
+
+
 @pytest.mark.parametrize("page", ["0", "-1", "x", "99999999999999999999"])
 def test_senseless_pages_do_no_harm(client: Client, page: str) -> None:
     row()
@@ -196,6 +219,26 @@ def test_undoing_shows_what_was_before(client: Client, submit: Submit, model: Mo
     assert shown == [("lynx", 1.0, True), ("cat", 0.9, False)]
 
 
+def test_a_correction_that_was_undone_before_says_so(client: Client) -> None:
+    post(client, action="correct", label="lynx", ids=[row().pk])
+    address = f"/gallery/undo/{Correction.objects.get().batch}"
+    assert "Correction of 1 photo undone" in client.post(address, follow=True).content.decode()
+    assert "That correction had been undone before" in client.post(address, follow=True).content.decode()
+
+
+def test_a_correction_is_undone_from_the_history_with_all_that_were_made_together(client: Client) -> None:
+    one, other = row(), row()
+    post(client, action="correct", label="lynx", ids=[one.pk])
+    post(client, action="correct", label="puma", ids=[one.pk, other.pk])
+    history = client.get(f"/gallery/{one.pk}/").content.decode().split("<h2>History</h2>")[1]
+    puma, lynx = (found.batch for found in one.corrections.all())
+    assert re.findall(r'action="([^"]+)"', history) == [f"/gallery/undo/{puma}", f"/gallery/undo/{lynx}"]
+    assert "Undo for all 2 photos" in history
+    client.post(f"/gallery/undo/{lynx}")
+    history = client.get(f"/gallery/{one.pk}/").content.decode().split("<h2>History</h2>")[1]
+    assert history.count("Undo") == 1
+
+
 def test_undoing_before_the_model_has_answered(client: Client, submit: Submit) -> None:
     prediction = submit()
     post(client, action="correct", label="lynx", ids=[prediction.pk])
@@ -212,6 +255,34 @@ def test_deleting_asks_first(client: Client, submit: Submit) -> None:
     page = post(client, action="delete", ids=[prediction.pk], confirmed="yes").content.decode()
     assert "1 photo deleted" in page
     assert not ImagePrediction.objects.exists()
+
+
+def test_who_does_not_delete_after_all_comes_back_to_where_that_was_asked_for(client: Client) -> None:
+    pk = row().pk
+    for data, kept in (
+        ({}, "/gallery/?label=cat"),
+        ({"keep": f"/gallery/{pk}/?label=cat"}, f"/gallery/{pk}/?label=cat"),
+    ):
+        page = post(client, action="delete", ids=[pk], **data).content.decode()
+        assert f'<a href="{kept}">Keep them</a>' in page
+    page = client.post("/gallery/change", {"action": "delete", "ids": pk}).content.decode()
+    assert '<a href="/gallery/">Keep them</a>' in page
+
+
+def test_the_photos_that_are_gone_do_not_count(client: Client) -> None:
+    page = post(client, action="correct", label="lynx", ids=[row().pk, 999]).content.decode()
+    assert "1 photo corrected to lynx" in page
+
+
+def test_correcting_leads_to_the_photo_that_was_next_before(client: Client) -> None:
+    """In the order of confidence, a corrected photo has another place, and other neighbours."""
+    least, second, _ = (row(confidence=confidence) for confidence in (0.1, 0.2, 0.9))
+    page = client.get(f"/gallery/{least.pk}/?ordering=confidence").content.decode()
+    then = re.search('name="back" value="([^"]+)" aria', page)
+    assert then
+    form = {"action": "correct", "label": "lynx", "ids": least.pk, "back": ["/elsewhere", unescape(then[1])]}
+    assert client.post("/gallery/change", form)["Location"] == f"/gallery/{second.pk}/?ordering=confidence#right-label"
+    assert "Correct, then next" not in client.get(f"/gallery/{least.pk}/?label=lynx").content.decode()
 
 
 def test_many_are_classified_again(client: Client) -> None:

@@ -23,6 +23,14 @@ selection.addEventListener("click", (event) => {
   last = event.target;
   count();
 });
+// The way back leads to where the photo was, also where a browser loads that page of the gallery anew.
+selection.addEventListener("click", (event) => {
+  const link = event.target.closest("a[id]");
+  if (!link) return;
+  history.replaceState(history.state, "", `${link.closest("li").dataset.page}#${link.id}`);
+  history.scrollRestoration = "manual"; // not as far down as it was below the pages before
+});
+document.getElementById(location.hash.slice(1))?.focus();
 all?.addEventListener("click", () => {
   const list = boxes();
   const choose = list.some((box) => !box.checked);
