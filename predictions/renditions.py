@@ -31,7 +31,7 @@ SIDES = {THUMBNAIL: images.THUMBNAIL, VIEW: 2048}  # pixels, of the longer side
 UNSHOWABLE = {".heic", ".tif", ".bmp", ".avif"}
 
 # Images that this process has classified, and their thumbnails as JPEG, if they are sketched: that takes 0.25 ms where
-# WebP takes 2, which wait until no image does. A few MB at most.
+# WebP takes 3, which wait until no image does. A few MB at most.
 _sketches: dict[int, tuple[ImagePrediction, bytes]] = {}
 SKETCHES = 300
 PATIENCE = timedelta(minutes=1)
@@ -218,7 +218,10 @@ def _write(prediction: ImagePrediction, image: Image.Image) -> None:
 
 
 def _save(name: str, image: Image.Image) -> None:
-    """Write a WebP without any metadata: places and cameras stay with the original."""
+    """Write a WebP without any metadata: places and cameras stay with the original.
+
+    Method 2 takes 3 ms for a thumbnail, and 17 % less room than method 0 does in 1.8 ms.
+    """
     content = BytesIO()
-    image.save(content, "WEBP", quality=75, method=0)
+    image.save(content, "WEBP", quality=75, method=2)
     photos().save(name, ContentFile(content.getvalue()))
