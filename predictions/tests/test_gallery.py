@@ -10,8 +10,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.contrib.auth.models import Group, User
 from django.contrib.staticfiles import finders
 from django.test import Client
+from django.utils import timezone
 
 from classifier.models import ModelVersion
 from config.tests.environment import LABELS, ROOT
@@ -163,6 +165,22 @@ def test_the_gallery_counts_no_rows(client: Client, django_assert_num_queries: A
         row()
     with django_assert_num_queries(3):  # the label rules, once a second; the models to choose from, the rows
         client.get("/gallery/?q=x&label=cat&corrected=false&ordering=-confidence&min_confidence=0.1")
+
+
+def test_eight_queries_do_whatever_the_filter_and_whoever_asks(
+    client: Client, settings: Any, model: ModelVersion, django_assert_max_num_queries: Any
+) -> None:
+    settings.ACCESS = "login"
+    user = User.objects.create_user("ada")
+    user.groups.add(Group.objects.get(name="labelers"))
+    client.force_login(user)
+    for _ in range(PAGE_SIZE + 1):
+        row(model_version=model, corrected_at=timezone.now())
+    everything = {"q": "x", "label": "cat", "status": "done", "min_confidence": "0.1", "max_confidence": "0.9"}
+    everything |= {"corrected": "true", "model_version": model.name, "ordering": "-confidence"}
+    everything |= {"since": "2020-01-01", "until": "2999-01-01"}
+    with django_assert_max_num_queries(8):
+        assert client.get("/gallery/", everything).content.count(b'name="ids"') == PAGE_SIZE
 
 
 def test_pages_are_light() -> None:
