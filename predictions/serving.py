@@ -35,7 +35,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Serving:
-    """What this process classifies with now. Ask current() anew before each claim: a change of shares is known then."""
+    """What this process classifies with now. Ask current() anew every few seconds: a change of shares is known then."""
 
     model: Model  # the serving version's, or what stands in for it
     traffic: Traffic

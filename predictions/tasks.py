@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from classifier.models import ModelVersion
 from predictions import inference, logs, metrics, queue, renditions, serving
 from predictions.inference_requests import InferenceRequest
 from predictions.models import FILE_FORBIDDEN, FILE_GONE, MAX_ATTEMPTS, Answer, Classification, ImagePrediction
-from predictions.serving import Model, Serving
+from predictions.serving import Serving
 from predictions.storage import StorageAway
 
 if TYPE_CHECKING:
@@ -35,15 +36,21 @@ LARGEST = 65504  # of a float16
 # Seconds after which an answered bell is rung anew: a change of model reaches a busy worker, and a stop is not long in
 # coming. Far below django-q2's timeout, which therefore strikes hanging images only.
 TASK_SECONDS = 5
+# After so long within a claim it is asked anew who serves: of slow images it may take long.
+ASK_SECONDS = 2
 # A machine without the model keeps away from the bells for so long: others are to hear them.
 ABSENT_SECONDS = 1
 # How long an answer may wait for the next ones: nobody notices it.
 WRITE_SECONDS = 0.05
 DRAIN_WRITE_SECONDS = 1.0  # of a command nobody awaits the single image
 
+# Answered by this process, and not yet by the shadows, which come when nobody waits. What they never come to, because
+# too many wait or the process ends, manage.py models evaluate has them answer.
+_unshadowed: deque[ImagePrediction] = deque(maxlen=1000)
+
 
 def classify_pending() -> None:
-    """Classify waiting images until none is left or TASK_SECONDS have passed; then make thumbnails still missing."""
+    """Classify waiting images until none is left or TASK_SECONDS have passed; then make what nobody waits for."""
     if not serving.current():
         leave_to_others()
         return
@@ -61,10 +68,11 @@ def _classify_and_render() -> None:
             # Two for one: while a backlog lasts, ever more workers of ever more machines join in.
             queue.ring(2)
             return
-    while renditions.make_next():
-        if time.monotonic() > stop or has_more():
-            queue.ring()
-            return
+    for do_next in (renditions.make_next, shadow_next):
+        while do_next():
+            if time.monotonic() > stop or has_more():
+                queue.ring()
+                return
 
 
 def claim_next(models: Serving) -> list[ImagePrediction]:
@@ -74,7 +82,7 @@ def claim_next(models: Serving) -> list[ImagePrediction]:
 
 
 def has_more() -> bool:
-    """Return whether somebody waits for labels: thumbnails can wait."""
+    """Return whether somebody waits for labels: thumbnails and shadows can wait."""
     return ImagePrediction.objects.pending().exists() or InferenceRequest.objects.waiting().exists()
 
 
@@ -85,6 +93,8 @@ def drain(go_on: Callable[[], bool]) -> None:
     """
     while go_on() and (models := serving.current()) and (predictions := ImagePrediction.objects.claim()):
         classify(predictions, models, within=DRAIN_WRITE_SECONDS)
+        while shadow_next():
+            pass
     while go_on() and renditions.make_next():
         pass
 
@@ -105,11 +115,13 @@ def classify(predictions: list[ImagePrediction], models: Serving, *, within: flo
     SQLite's lock. Raises StorageAway, and OperationalError if the database has no room for the answers, say; what has
     none by then is claimed anew later, and no attempt is counted.
     """
-    chosen = [models.model_for(prediction.sha256) for prediction in predictions]
-    known = recall_all(predictions, chosen)
+    known = recall_all(predictions, models)
     looked_at: list[LookedAt] = []
-    written = time.monotonic()
-    for position, (prediction, model) in enumerate(zip(predictions, chosen, strict=True)):
+    asked = written = time.monotonic()
+    for position, prediction in enumerate(predictions):
+        if time.monotonic() - asked > ASK_SECONDS:
+            models, asked = serving.current() or models, time.monotonic()
+        model = models.model_for(prediction.sha256)
         try:
             with logs.about(prediction):
                 found = recall(prediction, known.get((model.version, prediction.sha256))) or look(
@@ -125,31 +137,32 @@ def classify(predictions: list[ImagePrediction], models: Serving, *, within: flo
         if prediction is predictions[-1] or time.monotonic() - written > within:
             write_down(looked_at, predictions[position + 1 :])
             looked_at, written = [], time.monotonic()
-    shadow(predictions, models)
+    if models.shadows:
+        _unshadowed.extend(predictions)
 
 
-def shadow(predictions: list[ImagePrediction], models: Serving) -> None:
-    """Have the shadows classify the same images, now that their answers are out. Nothing of it holds anything up."""
-    for model in models.shadows:
-        answers = []
-        for prediction in predictions:
-            try:
-                found = look(prediction, model.classifier, is_seen=False)
-            except StorageAway:
-                return
-            if isinstance(found, Answer):
-                answers.append((prediction, found))
-        Classification.objects.record_beside(answers, model.version)
+def shadow_next() -> bool:
+    """Have the shadows classify an image that was answered here; return whether there was one. Raises StorageAway."""
+    if not _unshadowed:
+        return False
+    prediction, models = _unshadowed.popleft(), serving.current()
+    for model in models.shadows if models else ():
+        found = look(prediction, model.classifier, is_seen=False)
+        if isinstance(found, Answer):
+            Classification.objects.record_beside([(prediction, found)], model.version)
+    return True
 
 
-def recall_all(predictions: list[ImagePrediction], models: list[Model]) -> dict[tuple[ModelVersion, str], Labels]:
+def recall_all(predictions: list[ImagePrediction], models: Serving) -> dict[tuple[ModelVersion, str], Labels]:
     """Return what each image's version said of its bytes before, by version and SHA-256."""
-    known = {}
-    for version in {model.version for model in models}:
-        own = [row for row, model in zip(predictions, models, strict=True) if model.version == version]
-        for sha256, labels in Classification.objects.of_same_bytes(own, version).items():
-            known[version, sha256] = labels
-    return known
+    own: dict[ModelVersion, list[ImagePrediction]] = {}
+    for prediction in predictions:
+        own.setdefault(models.model_for(prediction.sha256).version, []).append(prediction)
+    return {
+        (version, sha256): labels
+        for version, rows in own.items()
+        for sha256, labels in Classification.objects.of_same_bytes(rows, version).items()
+    }
 
 
 def recall(prediction: ImagePrediction, labels: Labels | None) -> Answer | None:

@@ -81,6 +81,29 @@ def test_a_shadow_classifies_and_nobody_sees_it_until_it_answers(
             assert f"<h3>{version}</h3>" in page
 
 
+def test_shadows_hold_nobody_up_and_catch_up(
+    submit: Submit, versions: tuple[ModelVersion, ModelVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shadow, _ = versions
+    ModelVersion.objects.set_shares({}, shadows=[shadow.name])
+    order: list[str] = []
+    real = tasks.look
+
+    def look(prediction: ImagePrediction, classifier: Classifier, *, is_seen: bool = True) -> Any:
+        order.append("seen" if is_seen else "unseen")
+        if len(order) == 14:  # in the middle of the shadow's work
+            submit("late.jpg", image_bytes() + b"late")
+        return real(prediction, classifier, is_seen=is_seen)
+
+    monkeypatch.setattr(tasks, "look", look)
+    submit_many(submit)
+    tasks.classify_pending()
+    assert order == ["seen"] * 12 + ["unseen"] * 2
+    tasks.classify_pending()
+    assert order[14:] == ["seen"] + ["unseen"] * 11
+    assert Classification.objects.filter(model_version=shadow).count() == 13
+
+
 def test_a_broken_shadow_is_nobodys_trouble(
     submit: Submit, versions: tuple[ModelVersion, ModelVersion], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -122,24 +145,28 @@ def test_the_serving_version_answers_for_a_damaged_one(
     assert {row.model_version for row in ImagePrediction.objects.all()} == {whole}
 
 
-def test_a_change_of_shares_is_known_at_the_next_claim(
-    submit: Submit, versions: tuple[ModelVersion, ModelVersion], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("seconds", "known_from"), [(60, 6), (-1, 1)])
+def test_a_change_of_shares_is_known_at_the_next_claim_and_after_slow_images(
+    seconds: float,
+    known_from: int,
+    submit: Submit,
+    versions: tuple[ModelVersion, ModelVersion],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A worker asks who serves before each claim: with images of half a second, that is every 4 seconds at most."""
-    real, shares = tasks.classify, iter([{versions[0].name: 100}])
+    """Six of twelve are claimed at once; within them it is asked anew who serves once they have taken so long."""
+    real, shares = tasks.look, iter([{versions[0].name: 100}])
 
-    def classify_and_change(*args: object, **options: object) -> None:
-        real(*args, **options)  # type: ignore[arg-type]
+    def look_and_change(*args: Any) -> Any:
         if change := next(shares, None):
             ModelVersion.objects.set_shares(change)
+        return real(*args)
 
-    monkeypatch.setattr(tasks, "classify", classify_and_change)
+    monkeypatch.setattr(tasks, "look", look_and_change)
+    monkeypatch.setattr(tasks, "ASK_SECONDS", seconds)
     submit_many(submit)
     tasks.classify_pending()
     answered_by = list(ImagePrediction.objects.order_by("pk").values_list("model_version", flat=True))
-    assert answered_by[0] == versions[1].pk
-    assert answered_by[-1] == versions[0].pk
-    assert answered_by == sorted(answered_by, reverse=True)
+    assert answered_by == [versions[1].pk] * known_from + [versions[0].pk] * (12 - known_from)
 
 
 def test_swaps_keep_only_what_serves(versions: tuple[ModelVersion, ModelVersion]) -> None:
