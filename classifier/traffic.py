@@ -41,3 +41,7 @@ class Traffic:
         """Return the percentages of all versions that answer, the serving one first."""
         given = {version: version.share for version in self.others}
         return {self.serving: WHOLE - sum(given.values()), **given}
+
+    def labels(self) -> set[str]:
+        """Return the labels of all versions that answer."""
+        return {label for version in self.shares() for label in version.labels()}

@@ -81,6 +81,10 @@ class LabelMap:
         added = {rule.label: Rule(rule.shown_as or rule.label, rule.minimum) for rule in rules}
         return LabelMap({**self.rules, **added})
 
+    def without_rules(self, labels: Collection[str]) -> LabelMap:
+        """Return the map without the rules of these labels."""
+        return LabelMap({label: rule for label, rule in self.rules.items() if label not in labels})
+
     def name(self, label: str) -> str:
         """Return the user's label for a model's, however sure the model is."""
         return self.rules[label].name if label in self.rules else label

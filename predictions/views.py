@@ -198,16 +198,16 @@ def undo(request: HttpRequest, batch: Any) -> HttpResponse:
 
 @require_safe
 def labels(request: HttpRequest) -> HttpResponse:
-    """Suggest labels that contain what is typed, whatever the field is called: the model's, and those people gave.
+    """Suggest labels that contain what is typed, whatever the field is called: the models', and those people gave.
 
     Whoever types "golden retr" finds golden_retriever: people write spaces where models write underscores.
-    The model's labels as they are shown; with `filter` also what the unsure are shown as; with `raw` only as the model
-    has them.
+    The labels of models that answer, as they are shown; with `filter` also what the unsure are shown as; with `raw`
+    only as the models have them.
     """
     # No label has control characters, and PostgreSQL refuses to look for some.
     typed = _in_words(printable(str(next(filter(None, request.GET.values()), "")))[:LABEL_LENGTH]).lower()
-    version = ModelVersion.objects.serving()
-    known = set(version.labels() if version else [])
+    traffic = ModelVersion.objects.traffic()
+    known = traffic.labels() if traffic else set()
     if "raw" not in request.GET:
         rules = LabelMap.current()
         known = set(map(rules.name, known)) | ({UNSURE} if "filter" in request.GET and rules.minimums else set())

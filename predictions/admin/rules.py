@@ -87,6 +87,13 @@ class LabelRuleAdmin(admin.ModelAdmin[LabelRule]):
         with self._telling(request):
             return super().delete_view(request, object_id, extra_context)
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Return what Django asks about before it deletes, and tell what that would change."""
+        if "post" not in request.POST:
+            before = LabelMap.read()
+            messages.info(request, _foretell(before, before.without_rules({rule.label for rule in objs})))
+        return super().get_deleted_objects(objs, request)
+
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
         """Lead to the form for many rules, which does for one."""
         rule = self.get_object(request, object_id)
@@ -139,14 +146,14 @@ class LabelRuleAdmin(admin.ModelAdmin[LabelRule]):
         return TemplateResponse(request, "admin/predictions/labelrule/map.html", context)
 
     def _preview(self, request: HttpRequest, form: MapForm) -> HttpResponse:
-        told = _foretell(rules := form.rules()) + _unknown(rules) if form.is_valid() else _complaints([form])
+        told = _foretell_rules(rules := form.rules()) + _unknown(rules) if form.is_valid() else _complaints([form])
         return HttpResponse(escape(told)) if request.htmx else self._page(request, form, told)  # type: ignore[attr-defined]
 
     def _preview_list(self, request: HttpRequest) -> Any:
         rows = self._get_list_editable_queryset(request, "form")
         formset = self.get_changelist_formset(request)(request.POST, queryset=rows)
         valid = formset.is_valid()
-        told = _foretell(form.instance for form in formset) if valid else _complaints(formset)
+        told = _foretell_rules(form.instance for form in formset) if valid else _complaints(formset)
         if request.htmx:  # type: ignore[attr-defined]
             return HttpResponse(escape(told))
         request.method = "GET"  # the list as it is, with what was typed in it
@@ -172,19 +179,23 @@ def _count(before: LabelMap, after: LabelMap) -> int:
     return ImagePrediction.objects.filter(before.changed(after)).count()
 
 
-def _foretell(rules: Iterable[LabelRule]) -> str:
+def _foretell(before: LabelMap, after: LabelMap) -> str:
+    return f"Photos that would show another label: {_count(before, after):,}."
+
+
+def _foretell_rules(rules: Iterable[LabelRule]) -> str:
     """Say how many photos these rules would change."""
     before = LabelMap.read()
-    return f"Photos that would show another label: {_count(before, before.with_rules(rules)):,}."
+    return _foretell(before, before.with_rules(rules))
 
 
 def _unknown(rules: Iterable[LabelRule]) -> str:
-    """Say which labels the serving model does not have; they may be of another, or mistyped."""
-    version = ModelVersion.objects.serving()
-    known = set(version.labels() if version else [])
+    """Say which labels none of the models that answer has; they may be of another, or mistyped."""
+    traffic = ModelVersion.objects.traffic()
+    known = traffic.labels() if traffic else set()
     unknown = [rule.label for rule in rules if rule.label not in known] if known else []
     rest = f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else ""
-    return f" Not among the serving model's labels: {', '.join(unknown[:NAMED])}{rest}." if unknown else ""
+    return f" Not among the labels of the models that answer: {', '.join(unknown[:NAMED])}{rest}." if unknown else ""
 
 
 def _complaints(invalid: Iterable[Any]) -> str:

@@ -15,8 +15,9 @@ from django.contrib.staticfiles import finders
 from django.test import Client
 from django.utils import timezone
 
+from classifier.bundle import Bundle
 from classifier.models import ModelVersion
-from config.tests.environment import LABELS, ROOT
+from config.tests.environment import LABELS, ROOT, variant
 from predictions import tasks
 from predictions.filters import PredictionFilter
 from predictions.models import Answer, Correction, ImagePrediction, Status
@@ -345,6 +346,15 @@ def test_labels_are_suggested_from_the_model_and_from_people(client: Client, mod
     post(client, action="correct", label="beetle <b>", ids=[prediction.pk])
     assert suggestions(client, "BEE") == ["bee", "beetle &lt;b&gt;"]
     assert client.get("/labels").content.decode().count("<option") == len(LABELS) + 1
+
+
+def test_labels_of_all_models_that_answer_are_suggested(
+    client: Client, model: ModelVersion, install: Any, small_bundle: Bundle, tmp_path: Path
+) -> None:
+    install(variant(small_bundle, tmp_path, "new"))
+    assert suggestions(client, "bee") == []
+    ModelVersion.objects.set_shares({model.name: 10})
+    assert (suggestions(client, "bee"), suggestions(client, "new6")) == (["bee"], ["new6"])
 
 
 def suggestions(client: Client, typed: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import re
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from classifier.bundle import Bundle
 from classifier.models import ModelVersion
+from config.tests.environment import variant
 from predictions.labelmap import LabelRule
 from predictions.models import ImagePrediction
 from predictions.tests.test_labelmap import photo, rule
@@ -83,9 +86,15 @@ class TestMappingMany:
         assert 'value="0.25"' in page
         assert not LabelRule.objects.exists()
 
-    def test_labels_that_the_model_does_not_have_are_named(self, admin_client: Client, model: ModelVersion) -> None:
-        answer = text(admin_client.post(ADD, mapped("bee\nbea\n<b>", _preview="yes"), headers=HTMX))
-        assert answer.endswith("Not among the serving model's labels: bea, <b>.")
+    def test_labels_that_no_model_that_answers_has_are_named(
+        self, admin_client: Client, model: ModelVersion, install: Any, small_bundle: Bundle, tmp_path: Path
+    ) -> None:
+        install(variant(small_bundle, tmp_path, "new"))
+        said = mapped("bee\nbea\nnew1\n<b>", _preview="yes")
+        for share, unknown in ((0, "bee, bea, <b>"), (10, "bea, <b>")):
+            ModelVersion.objects.set_shares({model.name: share})
+            answer = text(admin_client.post(ADD, said, headers=HTMX))
+            assert answer.endswith(f"Not among the labels of the models that answer: {unknown}.")
 
     @pytest.mark.parametrize(("said", "sentence"), [
         (mapped(" \n"), "This field is required"), (mapped("a", minimum="2"), "less than or equal to 1"),
@@ -155,10 +164,15 @@ class TestList:
         assert admin_client.post(LIST, data, headers=HTMX).status_code == 200
         assert admin_client.post(LIST, {**data, "_save": "Save"}).status_code in {200, 302}
 
-    def test_deleting_tells_it_too(self, admin_client: Client) -> None:
+    def test_deleting_tells_it_too_before_and_after(self, admin_client: Client) -> None:
         chosen = list(LabelRule.objects.values_list("pk", flat=True))
-        data = {"action": "delete_selected", "_selected_action": chosen, "index": "0", "post": "yes"}
-        assert "Photos that show another label now: 3." in text(admin_client.post(LIST, data, follow=True))
+        data = {"action": "delete_selected", "_selected_action": chosen, "index": "0"}
+        assert "Photos that would show another label: 3." in text(admin_client.post(LIST, data))
+        one = f"{LIST}{LabelRule.objects.get(label='beagle').pk}/delete/"
+        assert "Photos that would show another label: 2." in text(admin_client.get(one))
+        page = text(admin_client.post(LIST, {**data, "post": "yes"}, follow=True))
+        assert "Photos that show another label now: 3." in page
+        assert "would" not in page
 
     def test_rules_are_found_by_either_label(self, admin_client: Client) -> None:
         assert len(admin_client.get(LIST, {"q": "dog"}).context["cl"].result_list) == 2
