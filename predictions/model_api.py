@@ -53,6 +53,9 @@ class ModelVersionViewSet(GenericViewSet[Any]):
         """Return the versions."""
         return registry.versions()
 
+    def get_object(self) -> None:
+        """Return nothing: OPTIONS asks for what a PUT would change, and the one of the shares is about all versions."""
+
     def get_serializer_class(self) -> Any:
         """Return the form that fits the request."""
         forms: dict[str, Any] = {
@@ -105,7 +108,8 @@ class ModelVersionViewSet(GenericViewSet[Any]):
     @extend_schema(
         request=SharesSerializer, responses={200: ModelVersionSerializer(many=True), **INVALID, **UNKNOWN, **REFUSED}
     )
-    @action(detail=False, methods=["put"], pagination_class=None)
+    # A form has no numbers by name: nothing of it would be read, and every version but the serving one stopped.
+    @action(detail=False, methods=["put"], pagination_class=None, parser_classes=[JSONParser])
     def shares(self, request: Request) -> Response:
         """Say which percentages of the images versions answer, and which classify unseen, as shadows; list these."""
         form = SharesSerializer(data=request.data)

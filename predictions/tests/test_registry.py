@@ -471,6 +471,11 @@ class TestApi:
         assert put(shares=7).status_code == 400
         assert put(shares={"nobody": 1}).status_code == 404
         assert put(shares={"rival-1": 30}, shadows=["rival-1"]).status_code == 409
+        assert (
+            client.put("/models/shares/", "shares=x", content_type="application/x-www-form-urlencoded").status_code
+            == 415
+        )
+        assert client.options("/models/shares/").status_code == 200
 
     def test_removing(self, client: Client, pair: Any) -> None:
         assert client.delete("/models/rival-1/").status_code == 204
