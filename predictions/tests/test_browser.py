@@ -528,12 +528,12 @@ class TestGallery:
         open_card(page, files[1])
         field(page, "Right label").focus()
         for name in (files[0], files[2]):
-            page.keyboard.type("okapi")
+            page.keyboard.type("moth")
             page.keyboard.press("Shift+Enter")
             expect(page.get_by_role("heading", level=1)).to_have_text(name)
             expect(field(page, "Right label")).to_be_focused()
             expect(page.get_by_role("figure")).to_be_in_viewport()
-        assert [service.get(f"/predictions/{pk}/")["label"] == "okapi" for pk in ids] == [True, True, False]
+        assert [service.get(f"/predictions/{pk}/")["label"] == "moth" for pk in ids] == [True, True, False]
 
     def test_arrow_keys_lead_through_the_filtered_view_only(self, service: Service, page: Page) -> None:
         files = names(3)
