@@ -12,8 +12,9 @@ def chosen(name: str | None) -> ModelVersion:
         if version is None:
             raise CommandError("No model is installed: run manage.py install_model.")
         return version
-    version = ModelVersion.objects.filter(name=name).first()
+    installed = ModelVersion.objects.filter(removed_at=None)
+    version = installed.filter(name=name).first()
     if version is None:
-        names = ", ".join(ModelVersion.objects.values_list("name", flat=True)) or "none"
+        names = ", ".join(installed.values_list("name", flat=True)) or "none"
         raise CommandError(f"No model version is named {name}. Installed are: {names}.")
     return version

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 from PIL import Image
 
 from classifier import bundle as bundles
@@ -236,6 +237,9 @@ def test_classify_asks_the_version_that_is_named(model: ModelVersion, renamed: M
     assert {label["label"] for label in json.loads(out.getvalue())["labels"]} <= {label.upper() for label in LABELS}
     with pytest.raises(CommandError, match=f"No model version is named none. Installed are: .*{model.name}"):
         call_command("classify", "--model-version", "none", str(tmp_path / "a.jpg"))
+    ModelVersion.objects.filter(pk=renamed.pk).update(removed_at=timezone.now())
+    with pytest.raises(CommandError, match=rf"is named {renamed.name}. Installed are: {model.name}\."):
+        call_command("classify", "--model-version", renamed.name, str(tmp_path / "a.jpg"))
 
 
 @pytest.mark.django_db

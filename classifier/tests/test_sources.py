@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from PIL import Image
 
 from classifier.bundle import Bundle
+from classifier.drafts import noise_images
 from classifier.images import open_image
 from classifier.models import ModelVersion
 from classifier.runtime import Classifier
@@ -214,16 +215,24 @@ def test_missing_weights_of_another_width_are_named(monkeypatch: pytest.MonkeyPa
         run(alpha=0.35)
 
 
-def test_a_width_builds_that_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("alpha", "features"), [(0.35, 1280), (1.4, 1792)])  # the smallest and the largest
+def test_a_width_is_installed_and_answers_as_that_network(tmp_path: Path, alpha: float, features: int) -> None:
     keras_home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     if not (keras_home / "models" / KERAS_FILES[1]).exists():
         pytest.skip("KERAS_HOME holds no labels of ImageNet")
     import keras
 
-    from classifier.sources import mobilenet_v2
-
-    model = keras.applications.MobileNetV2(alpha=0.35, weights=None)
+    keras.utils.set_random_seed(1)
+    model, images = keras.applications.MobileNetV2(alpha=alpha, weights=None), noise_images(224)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0  # what it sees now it normalizes by: otherwise next to nothing comes out of 52 layers
+    model(np.concatenate(images) / 127.5 - 1, training=True)
     model.save_weights(tmp_path / "seeded.weights.h5")
-    source = mobilenet_v2(tmp_path / "seeded.weights.h5", 0.35)
-    assert source.model.count_params() == model.count_params()
-    assert source.about == {"alpha": 0.35}
+    run(weights=tmp_path / "seeded.weights.h5", alpha=alpha)
+    bundle = installed()
+    assert (bundle.backbone, bundle.about["alpha"]) == (f"mobilenetv2_{alpha:.2f}_224", alpha)
+    pooled = keras.Model(model.inputs[0], model.layers[-2].output)(images[0] / 127.5 - 1, training=False)
+    assert Classifier(bundle).run(images[0])["embedding"] == pytest.approx(np.asarray(pooled), rel=1e-3, abs=1e-4)
+    assert np.asarray(pooled).shape == (1, features)
+    assert np.asarray(pooled).max() > 0.1
