@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+import urllib3
 from botocore.exceptions import ReadTimeoutError
 from django_q.conf import Conf
 
@@ -126,6 +127,17 @@ def test_a_cache_that_hangs_takes_nothing_along(
         assert answers(service) == [1] * (UPLOADS + 1)
         redis_server.send_signal(signal.SIGCONT)
         wait_until(lambda: set(service.checks().values()) == {"ok"})
+
+
+def test_web_processes_share_their_rates_through_redis(tmp_path: Path, small_bundle: Bundle, redis_url: str) -> None:
+    shared = {"WEB_WORKERS": "2", "LIMITS_URL": redis_url, "RATE_READS": "3/hour"}
+    with Service(tmp_path, small_bundle, **shared) as service:
+        answered = []
+        for asleep in service.parts()["web workers"]:  # so the other one answers
+            send(signal.SIGSTOP, [asleep])
+            answered += [urllib3.PoolManager(retries=False).request("GET", service.url).status for _ in range(3)]
+            send(signal.SIGCONT, [asleep])
+        assert answered == [200, 200, 200, 429, 429, 429]
 
 
 def test_reports_go_through_a_table_of_postgresql(tmp_path: Path, small_bundle: Bundle, postgresql: str) -> None:
