@@ -221,9 +221,9 @@ class Service:
     def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a management command on the service's data."""
         command = [PYTHON, str(self.code / "manage.py"), *arguments]
-        return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, check=check, timeout=COMMAND_SECONDS
-        )
+        ran = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=COMMAND_SECONDS)
+        assert not check or ran.returncode == 0, ran.stderr
+        return ran
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a management command, in a session of its own, and do not wait for its end."""
