@@ -18,11 +18,12 @@ from django.utils.deprecation import MiddlewareMixin
 from django_htmx.http import HttpResponseClientRedirect
 
 from config.errors import respond
+from config.limits import scope_of
 from predictions import logs
 from predictions.access import READING, Access, may, rule_for
 from predictions.admission import RETRY_SECONDS
 from predictions.forms import way_back
-from predictions.storage import StorageAway
+from predictions.storage import MEGABYTE, StorageAway
 
 
 class MethodKeepingCommonMiddleware(CommonMiddleware):
@@ -98,6 +99,25 @@ def explain_405(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
     return middleware
 
 
+class BodyMiddleware(MiddlewareMixin):
+    """Refuses bodies of unknown length, and those larger than their address takes, before any of them is read.
+
+    What is behind it reads: a form's CSRF token lies in the body, in which files are stored while it is looked for.
+    """
+
+    def process_view(self, request: HttpRequest, *_: Any) -> HttpResponse | None:
+        """Answer 411 or 413."""
+        # Of a body in chunks, Django reads nothing, and would say that it is empty.
+        if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+            return respond(request, 411, "Send the Content-Length; chunked bodies are not accepted")
+        takes_files = scope_of(request) == "uploads"
+        largest = settings.MAX_REQUEST_MB * MEGABYTE if takes_files else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        if _content_length(request) > largest:
+            sentence = f"The request is too large: at most {largest / MEGABYTE:g} MB are accepted at a time"
+            return respond(request, 413, sentence)
+        return None
+
+
 def identify_request(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
     """Give a request the id that its X-Request-ID proposes, or a new one: for every line of the log, and the answer."""
 
@@ -108,21 +128,6 @@ def identify_request(get_response: Callable[[HttpRequest], HttpResponse]) -> Cal
         response = get_response(request)
         response["X-Request-ID"] = name
         return response
-
-    return middleware
-
-
-def check_content_length(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
-    """Answer 411 to a body of unknown length, and 413 to one above MAX_REQUEST_MB, before any of it is read."""
-
-    def middleware(request: HttpRequest) -> HttpResponse:
-        # Of a body in chunks, Django reads nothing, and would say that it is empty.
-        if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
-            return respond(request, 411, "Send the Content-Length; chunked bodies are not accepted")
-        if _content_length(request) > settings.MAX_REQUEST_MB * 1_000_000:
-            sentence = f"The request is too large: at most {settings.MAX_REQUEST_MB} MB are accepted at a time"
-            return respond(request, 413, sentence)
-        return get_response(request)
 
     return middleware
 

@@ -97,11 +97,11 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "config.middleware.MethodKeepingCommonMiddleware",
-    "config.middleware.check_content_length",
     "config.limits.RateLimitMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
+    "config.middleware.BodyMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "config.middleware.AccessMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",  # behind those that refuse: it reads bodies
     "config.middleware.StorageAwayMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "config.middleware.explain_405",
@@ -214,7 +214,9 @@ STRIP_METADATA = env.bool("STRIP_METADATA", default=False)
 MAX_DECODED_MB = env.int("MAX_DECODED_MB", default=190)
 DATA_UPLOAD_MAX_NUMBER_FILES = 1000  # one selection in the browser's form
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000  # photos that somebody chooses in the gallery, scrolled far down
-# Of one request, whatever is in it: with a script, the form sends each file by itself, and the API takes one.
+# Of forms and JSON, in bytes: parsed, JSON takes up to twenty times as much.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 250_000
+# Of one request with files: with a script, the form sends each file by itself, and the API takes one.
 MAX_REQUEST_MB = env.int("MAX_REQUEST_MB", default=250)
 if MAX_REQUEST_MB <= MAX_UPLOAD_MB:
     raise ImproperlyConfigured("MAX_REQUEST_MB must exceed MAX_UPLOAD_MB: a request is larger than the file in it.")

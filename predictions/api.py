@@ -55,7 +55,7 @@ DENIED = {
 }
 BODY = {
     411: OpenApiResponse(DetailSerializer, description="A body in chunks, without a Content-Length"),
-    413: OpenApiResponse(DetailSerializer, description="A body larger than MAX_REQUEST_MB"),
+    413: OpenApiResponse(DetailSerializer, description="A larger body than this address takes"),
 }
 NO_PAGE = {404: OpenApiResponse(DetailSerializer, description="The cursor is of another order, or made up")}
 NOT_FOUND = {404: OpenApiResponse(DetailSerializer, description="Prediction not found"), **DENIED, **BODY}

@@ -214,6 +214,15 @@ def image_bytes(format: str = "JPEG", mode: str = "RGB", size: tuple[int, int] =
     return file.getvalue()
 
 
+class Unread(BytesIO):
+    """A body that nobody may read: what "wsgi.input" is, where a request is to be refused before."""
+
+    def read(self, *_: Any) -> bytes:
+        raise AssertionError("the body was read")
+
+    readline = read
+
+
 @pytest.fixture
 def upload() -> Callable[..., "SimpleUploadedFile"]:
     """Make an uploaded file: upload(), upload("cat.png", content)."""

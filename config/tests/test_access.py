@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from config.tests.environment import image_bytes
+from config.tests.environment import Unread, image_bytes
 from predictions import access, services
 from predictions.models import Correction, ImagePrediction
 
@@ -99,6 +99,15 @@ def allowed(client: Client, method: str, url: str) -> bool:
     assert response.status_code < 500 or url in {"/readyz", "/v2/health/ready"}
     leads_to_login = response.status_code == 302 and response["Location"].startswith("/login")
     return not leads_to_login and response.status_code not in {401, 403}
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_nothing_that_strangers_send_is_stored(client: Client, submit: Any, settings: Any, name: str) -> None:
+    settings.ACCESS = "login"
+    client = Client(enforce_csrf_checks=True)
+    client.cookies["csrftoken"] = "x" * 32  # for its sake, Django would look for another one in the body
+    sent: dict[str, Any] = {"CONTENT_LENGTH": "1000000", "CONTENT_TYPE": "multipart/form-data", "wsgi.input": Unread()}
+    assert client.generic("POST", address(name, submit()), **sent).status_code in {302, 401, 413}
 
 
 def test_every_address_has_a_rule() -> None:

@@ -2,7 +2,6 @@
 
 from base64 import b64encode
 from collections.abc import Callable
-from io import BytesIO
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from django.db import connection
 from django.test import Client, RequestFactory
 
 from config import limits, rates
-from config.tests.environment import image_bytes
+from config.tests.environment import Unread, image_bytes
 from predictions.tokens import ApiToken
 
 pytestmark = pytest.mark.django_db
@@ -115,13 +114,6 @@ def test_every_file_counts_though_they_come_in_one_request(client: Client, uploa
 def test_a_refused_upload_is_not_read(client: Client, upload: Any, allow: Any) -> None:
     allow(uploads="1/hour")
     client.post("/predictions/", {"file": upload()})
-
-    class Unread(BytesIO):
-        def read(self, *_: Any) -> bytes:
-            raise AssertionError("the body was read")
-
-        readline = read
-
     sent: dict[str, Any] = {"CONTENT_LENGTH": "1000", "wsgi.input": Unread(), "CONTENT_TYPE": "multipart/form-data"}
     assert client.generic("POST", "/predictions/", **sent).status_code == 429
     assert Client(enforce_csrf_checks=True).generic("POST", "/", **sent).status_code == 429
