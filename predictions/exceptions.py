@@ -108,6 +108,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         error = ParseError("The request has too many or too large fields")
     elif isinstance(error, UnreadablePostError):
         error = UploadStalled()
+    elif is_disk_full(error):
+        error = InsufficientStorage()
     elif isinstance(error, OperationalError):
-        error = InsufficientStorage() if is_disk_full(error) else DatabaseAway()
+        error = DatabaseAway()
     return drf_exception_handler(error, context)

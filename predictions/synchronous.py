@@ -6,10 +6,11 @@ the images to be recorded, and got its answer.
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -20,18 +21,18 @@ from django.core.files.uploadedfile import UploadedFile
 
 from predictions import admission, logs, metrics, queue, readiness, services, uploads
 from predictions.admission import QueueFull
-from predictions.exceptions import DeadlinePassed, NotServing
+from predictions.exceptions import DeadlinePassed, NotServing, TooLarge
 from predictions.inference_requests import InferenceRequest, Question
 from predictions.models import ImagePrediction, Status
-from predictions.storage import StorageAway
+from predictions.storage import MEGABYTE, StorageAway
 from predictions.uploads import Refusal, UploadRejected
 
 # How many may wait at a time in one web process: half of its threads (config/worker.py). The others are for whoever
 # does not wait. With 50 ms for an answer these are more than two workers can serve.
 MAX_WAITING = 12
+# Bytes that what they have sent takes, all together: a web process has 80 MB itself, and 300 at most.
+ROOM = 200_000_000
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.05  # seconds between two looks for the answer
-
-_places = threading.BoundedSemaphore(MAX_WAITING)
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,16 @@ class Line:
 def infer(questions: Sequence[Question], *, top_k: int, line: Line) -> list[Said]:
     """Return what the models say of each, and record nothing.
 
-    Raises UploadRejected for what is no image, QueueFull, NotServing and DeadlinePassed.
+    Raises UploadRejected for what is no image, NotServing and DeadlinePassed.
     """
-    with _Place():
-        waiting = InferenceRequest.objects.ask(
-            questions, top_k=top_k, seconds=line.seconds, request_id=logs.request_id.get()
-        )
-        try:
-            _ring_for(waiting)
-            return _wait(line, lambda: _answers(waiting))
-        finally:
-            InferenceRequest.objects.filter(pk__in=waiting).delete()
+    waiting = InferenceRequest.objects.ask(
+        questions, top_k=top_k, seconds=line.seconds, request_id=logs.request_id.get()
+    )
+    try:
+        _ring_for(waiting)
+        return _wait(line, lambda: _answers(waiting))
+    finally:
+        InferenceRequest.objects.filter(pk__in=waiting).delete()
 
 
 def infer_recorded(contents: Sequence[bytes], *, top_k: int, line: Line, by: User | AnonymousUser | None) -> list[Said]:
@@ -72,15 +72,14 @@ def infer_recorded(contents: Sequence[bytes], *, top_k: int, line: Line, by: Use
 
     Raises what infer() and services.submit() do.
     """
-    with _Place():
-        kept: list[int] = []
-        try:
-            for content in contents:
-                kept.append(_submit(content, by))  # noqa: PERF401  (one by one: those before a refused one are removed)
-            return _wait(line, lambda: _results(kept, top_k))
-        except BaseException:
-            services.remove(ImagePrediction.objects.filter(pk__in=kept))
-            raise
+    kept: list[int] = []
+    try:
+        for content in contents:
+            kept.append(_submit(content, by))  # noqa: PERF401  (one by one: those before a refused one are removed)
+        return _wait(line, lambda: _results(kept, top_k))
+    except BaseException:
+        services.remove(ImagePrediction.objects.filter(pk__in=kept))
+        raise
 
 
 def as_file(content: bytes) -> UploadedFile[Any]:
@@ -88,18 +87,54 @@ def as_file(content: bytes) -> UploadedFile[Any]:
     return UploadedFile(BytesIO(content), None, None, len(content))
 
 
-class _Place:
-    """One of the places for those who wait, where there are any. Raises QueueFull and NotServing."""
+class Room:
+    """The memory for those who wait. What they have sent takes ROOM bytes at most, all together."""
 
-    def __enter__(self) -> None:
-        admission.admit(0, None)
-        if problems := readiness.problems():
-            raise NotServing(problems[0])
-        if not _places.acquire(blocking=False):
-            raise QueueFull(f"{MAX_WAITING} requests wait for their answers already; try again in a moment")
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: list[int] = []  # by each who waits
+        self._garbage = 0
 
-    def __exit__(self, *_: object) -> None:
-        _places.release()
+    @contextmanager
+    def taken(self, size: int) -> Iterator[None]:
+        """Take so many bytes of it. Raises QueueFull, and TooLarge for what there never is room for."""
+        if size > ROOM:
+            raise TooLarge(
+                f"To read it takes {size / MEGABYTE:.0f} MB of memory, of {ROOM / MEGABYTE:.0f}; send less at a time"
+            )
+        with self._lock:
+            self._take(size)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taken.remove(size)
+                self._garbage += size  # DRF's requests and serializers refer to themselves
+
+    def _take(self, size: int) -> None:
+        taken = sum(self._taken) + size
+        if len(self._taken) == MAX_WAITING or taken > ROOM:
+            raise QueueFull("Too many requests wait for their answers already; try again in a moment")
+        if taken + self._garbage > ROOM:
+            gc.collect()
+            self._garbage = 0
+        self._taken.append(size)
+
+
+_room = Room()
+
+
+@contextmanager
+def place(size: int) -> Iterator[None]:
+    """Have a place among those who wait, with room for so many bytes, until the answer.
+
+    Raises QueueFull and NotServing, and TooLarge for what there never is room for.
+    """
+    admission.admit(0, None)
+    if problems := readiness.problems():
+        raise NotServing(problems[0])
+    with _room.taken(size):
+        yield
 
 
 def _wait(line: Line, look: Callable[[], list[Said] | None]) -> list[Said]:

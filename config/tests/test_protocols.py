@@ -19,6 +19,7 @@ from classifier.bundle import Bundle
 from config.tests.environment import LABELS, image_bytes
 from config.tests.service import Service, photo_variants, wait_until
 from predictions.synchronous import MAX_WAITING
+from predictions.tests.test_hostile import MEMORY, peaks
 
 pytestmark = pytest.mark.xdist_group("protocols")
 IMAGE = image_bytes(size=(320, 240))
@@ -92,6 +93,21 @@ def test_clients_who_ask_at_once_all_have_their_answer(served: Service) -> None:
         answers = list(pool.map(lambda body: ask(served, "/classify", body), photo_variants(80)))
     assert [answer.status for answer in answers] == [200] * 80
     assert left(served) == before
+
+
+def test_large_bodies_at_once_are_not_all_held_in_the_memory(served: Service) -> None:
+    photo = IMAGE + bytes(19_900_000)
+    objects = b"[" + b'{"":0},' * 380_000 + b"1]"
+    bodies = [("/classify", photo, "image/jpeg")] * 16
+    bodies += [("/v2/models/classifier/infer", objects, "application/json")] * 8
+
+    def send(request: tuple[str, bytes, str]) -> int:
+        path, body, kind = request
+        return served.http.request("POST", f"{served.url}{path}", body=body, headers={"Content-Type": kind}).status
+
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        assert set(pool.map(send, bodies)) <= {200, 400, 503, 504}
+    assert max(peaks(served).values()) < MEMORY
 
 
 def test_after_the_deadline_nothing_is_left(served: Service) -> None:

@@ -6,27 +6,26 @@ import base64
 import binascii
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpRequest
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from predictions import exceptions, uploads
-from predictions.exceptions import TooLarge
-from predictions.storage import MEGABYTE
+from predictions import exceptions
+from predictions.protocols.bodies import BoundedJSONParser
 from predictions.synchronous import Line
 
 # Of the labels. A recorded image keeps as many as any upload.
 TOP_K, MOST_LABELS, RECORDED_LABELS = 5, 1000, 5
-ENVELOPE = MEGABYTE  # of JSON around images in base64
 
 
 class ErrorSerializer(serializers.Serializer[dict[str, object]]):
@@ -92,32 +91,21 @@ class AnyAccept(DefaultContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class BoundedJSONParser(JSONParser):
-    """JSON with images in base64, as long as they might be acceptable: a parser takes many times a body's bytes."""
-
-    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        """Return the content. Raises TooLarge and ParseError."""
-        check_length(parser_context["request"], largest_json())
-        return super().parse(stream, media_type, parser_context)
-
-
-class BytesParser(BaseParser):
-    """A body that is the image, whatever type it is said to have."""
-
-    media_type = "*/*"
-
-    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        """Return the bytes. Raises TooLarge."""
-        check_length(parser_context["request"], uploads.largest())
-        return stream.read()
-
-
 class ProtocolView(APIView):
     """A view that answers in JSON, and errors as {"error": sentence}."""
 
     renderer_classes = [JSONRenderer]
     content_negotiation_class = AnyAccept
     parser_classes = [BoundedJSONParser]
+    held: ExitStack  # what a request has until it is answered: its room
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Answer. Then nothing refers to what was read of the body, and its room can be given back."""
+        with ExitStack() as self.held:
+            response: Any = super().dispatch(request, *args, **kwargs)
+            del self.request
+            response.renderer_context = {}
+            return response
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         """Return what answers errors."""
@@ -139,17 +127,6 @@ def sentence(data: Any) -> str:
         parts = {name: sentence(errors) for name, errors in data.items() if errors}
         return "; ".join(text if name in plain else f"{name}: {text}" for name, text in parts.items())
     return "; ".join(filter(None, map(sentence, data))) if isinstance(data, list) else str(data)
-
-
-def largest_json() -> int:
-    """Return the bytes of the largest body that is taken, with images in base64 in it."""
-    return uploads.largest() * 4 // 3 + ENVELOPE
-
-
-def check_length(request: Request, largest: int) -> None:
-    """Refuse a body that is longer, before it is read. Raises TooLarge."""
-    if int(request.META.get("CONTENT_LENGTH") or 0) > largest:
-        raise TooLarge(f"The request is too large: at most {largest / MEGABYTE:.0f} MB are accepted")
 
 
 def parameters(given: Any) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from array import array
 from collections.abc import Collection
 from contextlib import suppress
 from io import BytesIO
-from typing import Any
+from typing import IO, Any
 
 from django.http import HttpResponse
 from rest_framework.exceptions import ParseError
 from rest_framework.renderers import JSONRenderer
 
-from predictions.protocols import BoundedJSONParser, check_length, largest_json
+from predictions.protocols.bodies import BoundedJSONParser
 from predictions.protocols.tensors import IMAGES, MOST_IMAGES, PIXELS
 
 HEADER = "Inference-Header-Content-Length"
@@ -32,16 +32,15 @@ class TensorParser(BoundedJSONParser):
 
     media_type = "*/*"
 
-    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        """Return the content, with the bytes as the tensor's data. Raises TooLarge and ParseError."""
-        request = parser_context["request"]
-        if HEADER not in request.headers:
-            return super().parse(stream, media_type, parser_context)
-        check_length(request, largest_json())
-        body, length = stream.read(), request.headers[HEADER]
+    def read(self, file: IO[bytes], parser_context: Any) -> Any:
+        """Return the content, with the bytes as the tensor's data. Raises ParseError."""
+        length = parser_context["request"].headers.get(HEADER)
+        if length is None:
+            return super().read(file, parser_context)
+        body = file.read()
         if not (length.isascii() and length.isdigit() and int(length) <= len(body)):
             raise ParseError(f"{HEADER} is the length of the JSON, in bytes")
-        content = super().parse(BytesIO(body[: int(length)]), media_type, parser_context)
+        content = super().read(BytesIO(body[: int(length)]), parser_context)
         with suppress(KeyError, IndexError, TypeError):  # what is wrong with it then, the serializer says
             _attach(content["inputs"][0], body[int(length) :])
         return content

@@ -18,14 +18,13 @@ from predictions import synchronous
 from predictions.protocols import (
     ERRORS,
     IN_QUERY,
-    BoundedJSONParser,
-    BytesParser,
     ParametersSerializer,
     ProtocolView,
     from_base64,
     line_of,
     parameters,
 )
+from predictions.protocols.bodies import BoundedJSONParser, BytesParser
 from predictions.uploads import UploadRejected
 
 
@@ -81,7 +80,9 @@ def read(request: Request) -> tuple[bytes, dict[str, Any]]:
         raise UploadRejected("The file is empty", "empty")
     form = ImageSerializer(data=request.data)
     form.is_valid(raise_exception=True)
-    return from_base64(form.validated_data["inputs"]), form.initial_data.get("parameters", {})
+    given = form.initial_data.get("parameters", {})
+    request.data.clear()  # the text would stay in the memory while the image is waited for
+    return from_base64(form.validated_data.pop("inputs")), given
 
 
 def scores(labels: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -113,6 +113,7 @@ class InferView(ProtocolView):
         form = InferenceSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         data = form.validated_data
+        request.data.clear()  # the text of images would stay in the memory while they are waited for
         found, wanted = find(name, version), parameters(data.get("parameters", {}))
         available = [output for output in OUTPUTS if output != "prediction" or wanted["record"]]
         asked = [output["name"] for output in data.get("outputs", [])] or available

@@ -20,6 +20,7 @@ from predictions.storage import MEGABYTE
 from predictions.synchronous import Said
 
 MOST_IMAGES = 32  # in one request
+ID_LENGTH = 1000  # the answer repeats it
 IMAGES, PIXELS = "BYTES", {"FP32": "f", "UINT8": "B"}  # datatypes; of pixels with array's codes
 CHANNELS, BRIGHTEST = 3, 255
 OUTPUTS = {"label": "BYTES", "score": "FP32", "model_version": "BYTES", "prediction": "INT64"}
@@ -105,7 +106,7 @@ class InferenceParametersSerializer(ParametersSerializer):
 class InferenceSerializer(serializers.Serializer[dict[str, object]]):
     """The protocol's inference request."""
 
-    id = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
+    id = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False, max_length=ID_LENGTH)
     parameters = InferenceParametersSerializer(required=False)
     inputs = InputSerializer(many=True, min_length=1, max_length=1)  # type: ignore[call-arg]  # the stubs lack them
     outputs = WantedOutputSerializer(many=True, required=False, help_text="By default all.")
@@ -127,8 +128,8 @@ class InferredSerializer(serializers.Serializer[dict[str, object]]):
 
 
 def images_of(tensor: dict[str, Any]) -> list[bytes]:
-    """Return the images of a tensor of shape [n] or [n, 1]. Raises ValidationError."""
-    shape, data = tensor["shape"], tensor["data"]
+    """Return the images of a tensor of shape [n] or [n, 1], and take their text out of it. Raises ValidationError."""
+    shape, data = tensor["shape"], tensor.pop("data")
     if shape not in ([len(data)], [len(data), 1]):
         raise ValidationError(f"Images have the shape [n]; here it is {shape}, and there are {len(data)}")
     check_count(len(data))
@@ -136,8 +137,11 @@ def images_of(tensor: dict[str, Any]) -> list[bytes]:
 
 
 def pixels_of(tensor: dict[str, Any], model_version: str) -> list[Question]:
-    """Return a question for each image of a tensor of shape [n, height, width, 3]. Raises ValidationError."""
-    shape, data = tensor["shape"], tensor["data"]
+    """Return a question for each image of a tensor of shape [n, height, width, 3], and take its data out of it.
+
+    Raises ValidationError.
+    """
+    shape, data = tensor["shape"], tensor.pop("data")
     if len(shape) != 4 or shape[-1] != CHANNELS or prod(shape) != len(data):
         raise ValidationError(
             f"Pixels have the shape [n, height, width, {CHANNELS}]; it is {shape}, and there are {len(data)} numbers"

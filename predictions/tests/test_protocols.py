@@ -119,6 +119,7 @@ def test_json_says_the_same(client: Client) -> None:
         (INFER, tensor(outputs=[{"name": "prediction"}]), "Of images that are not recorded"),
         (INFER, tensor(outputs=[{"name": "embedding"}]), "outputs: "),
         (INFER, tensor(id="\ud800"), "id: "),
+        (INFER, tensor(id="x" * 1001), "id: "),
     ],
 )  # fmt: skip
 def test_bad_input_is_answered_with_a_sentence(client: Client, path: str, body: Any, sentence: str) -> None:
@@ -133,6 +134,36 @@ def test_too_large_a_body_is_not_parsed(client: Client, settings: Any) -> None:
     for path, body in (("/classify", bytes(1001)), (INFER, tensor(id="x" * 1_002_000))):
         response = post(client, path, body)
         assert (response.status_code, list(response.json())) == (413, ["error"])
+
+
+def test_json_may_be_larger_than_forms_by_the_images_in_it(client: Client) -> None:
+    large = base64.b64encode(image_bytes("BMP", size=(1000, 700))).decode()
+    for path, body in (("/classify", {"inputs": large}), (INFER, tensor(data=[large]))):
+        assert post(client, path, body).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" + b"[]," * 2000 + b"1]", b"[" + b'{"":0},' * 2000 + b"1]", b'"%s"' % bytes(9000)]
+)
+def test_what_would_take_all_the_memory_is_not_parsed(client: Client, monkeypatch: Any, body: bytes) -> None:
+    monkeypatch.setattr(synchronous, "ROOM", 50_000)
+    for path in ("/classify", INFER):
+        response = post(client, path, body, kind="application/json; charset=utf-7")
+        assert (response.status_code, list(response.json())) == (413, ["error"]), response.content
+    assert post(client, "/classify", image_bytes()).status_code == 200
+
+
+def test_who_finds_no_room_beside_the_others_is_refused(client: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr(synchronous, "ROOM", 15 * len(image_bytes()))
+    answers: list[Any] = []
+
+    def another(seconds: float) -> bool:
+        answers.append(post(Client(), "/classify", image_bytes()))
+        return work(seconds)
+
+    for _ in range(3):  # and each gives its own back
+        assert post(client, "/classify", image_bytes(), pause=another).status_code == 200
+    assert {(answer.status_code, "Retry-After" in answer) for answer in answers} == {(503, True)}
 
 
 @pytest.mark.parametrize("path", ["/classify", INFER])
