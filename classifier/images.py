@@ -104,6 +104,9 @@ def count_scans(jpeg: Iterable[bytes]) -> int:
 
 def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 (upright) to 8. Raises NotAnImage when the metadata is damaged."""
+    # Pillow would decode a whole PNG to look for EXIF data behind the pixels.
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except DECODER_ERRORS as error:
@@ -122,9 +125,7 @@ def taken_at(image: Image.Image) -> datetime | None:
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return width and height in pixels as a person sees the image. Raises NotAnImage."""
-    # Pillow has swapped a TIFF's already; and it would decode a whole PNG to look for EXIF data behind the pixels.
-    known = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
-    turned = known and orientation(image) >= 5
+    turned = image.format != "TIFF" and orientation(image) >= 5  # Pillow has swapped a TIFF's already
     return (image.height, image.width) if turned else (image.width, image.height)
 
 

@@ -70,7 +70,9 @@ class AccessMiddleware(LoginRequiredMiddleware):
         if request.method in READING:
             return super().handle_no_permission(request, view_func)
         messages.warning(request, "Nothing was changed: log in, then try again.")
-        return redirect_to_login(way_back(request) or resolve_url(settings.LOGIN_REDIRECT_URL))
+        # Files of somebody who is not let in are not read, not even for the way back.
+        way = "" if request.content_type == "multipart/form-data" else way_back(request)
+        return redirect_to_login(way or resolve_url(settings.LOGIN_REDIRECT_URL))
 
 
 class StorageAwayMiddleware(MiddlewareMixin):

@@ -154,10 +154,10 @@ def without_metadata(file: UploadedFile[Any], accepted: AcceptedImage) -> tuple[
     """Return an accepted upload without private metadata, and the facts about that. Raises UploadRejected."""
     file.seek(0)
     content = file.read()
-    image = open_image(BytesIO(content))
     try:
+        image = open_image(BytesIO(content))
         stripped = metadata.strip(content, str(image.format), orientation(image))
-    except metadata.CannotStrip as error:
+    except (metadata.CannotStrip, NotAnImage) as error:
         raise UploadRejected(str(error), "metadata") from error
     kept = UploadedFile(BytesIO(stripped), file.name, file.content_type, len(stripped))
     facts = inspect(kept)

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from PIL import ExifTags, Image, ImageCms, ImageSequence, PngImagePlugin
 
 from classifier.images import open_image, orientation, upright_size
 from classifier.models import ModelVersion
-from predictions import metadata, synchronous, tasks
+from predictions import metadata, synchronous, tasks, uploads
 from predictions.models import ImagePrediction
-from predictions.tests.corpus import encode, mutated, picture, segment, with_segments
+from predictions.tests.corpus import Fate, Sample, encode, mutated, picture, png, segment, small_corpus, with_segments
+from predictions.uploads import UploadRejected
 
 SECRET = b"SECRET-PLACE"
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -183,6 +185,15 @@ def test_what_cannot_be_stripped_is_refused(client: Client, settings: Any, uploa
     assert response.status_code == 400
     assert "no private metadata" in response.json()["detail"]
     assert not [path for path in Path(settings.MEDIA_ROOT).rglob("*") if path.is_file()]
+
+
+def test_hostile_files_are_stripped_or_refused_and_never_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = [*small_corpus(), Sample("cut.png", png(500, 500)[:-1000], Fate.ANY)]
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("pixels were decoded"))
+    for sample in samples:
+        with suppress(UploadRejected):  # nothing else may be raised
+            accepted = uploads.inspect(SimpleUploadedFile(sample.name, sample.content))
+            uploads.without_metadata(SimpleUploadedFile(sample.name, sample.content), accepted)
 
 
 @pytest.mark.django_db
