@@ -96,4 +96,4 @@ def test_quantized_it_still_names_them_and_the_benchmark_compares(
     assert quantized["agreement"] >= 0.8
     assert exact["labelled_photos"] == len(photos)
     assert min(exact["accuracy"], quantized["accuracy"]) >= 0.8
-    assert quantized["inference_ratio"] > 0
+    assert quantized["inference_ratio"] < 0.8  # half, without others on the machine; measured in turns
