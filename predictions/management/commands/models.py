@@ -27,6 +27,9 @@ class Command(BaseCommand):
         "no answer, 2 it could not start."
     )
 
+    # Those of addresses, templates and the admin load all pages, a third of the time of whoever rolls back in a hurry.
+    requires_system_checks: list[str] = []
+
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
