@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import numpy as np
 import urllib3
@@ -230,6 +231,21 @@ def measure_reading(service: Service, count: int) -> dict[str, float]:
     return {"list_p95_ms": _p95_ms(lists), "gallery_p95_ms": _p95_ms(pages)}
 
 
+def measure_comparing(service: Service, count: int) -> dict[str, float]:
+    """Compare the first two models that have answered photos, if there are; return the page's milliseconds.
+
+    And the photos that both have answered: it is them that it takes time to compare.
+    """
+    models = service.http.request("GET", f"{service.url}/models/").json()
+    pair = [model["name"] for model in models if model["answers"]][:2]
+    if len(pair) < 2:
+        return {}
+    query = urlencode(dict(zip("ab", pair, strict=True)))
+    photos = service.http.request("GET", f"{service.url}/models/compare/?{query}").json()["images"]
+    pages = [service.read(f"/dashboard/models/compare/?{query}") for _ in range(count)]
+    return {"compared_photos": photos, "compare_p95_ms": _p95_ms(pages)}
+
+
 def _forms(service: Service, photos: Sequence[bytes], count: int) -> Iterator[Form]:
     return map(service.form, itertools.islice(itertools.cycle(photos), count))
 
@@ -259,6 +275,8 @@ def summary(results: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:
         "post_p95_ms": ("POST during the burst, p95", "{:.0f} ms"),
         "list_p95_ms": ("GET /predictions/, p95", "{:.0f} ms"),
         "gallery_p95_ms": ("GET /gallery/, p95", "{:.0f} ms"),
+        "compared_photos": ("photos that two models answered", "{:,}"),
+        "compare_p95_ms": ("GET their comparison, p95", "{:.0f} ms"),
         "burst_images_per_s": ("burst, end to end", "{:.0f} images/s"),
         "burst_to_floor": ("burst to floor", "{:.2f}"),
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from classifier import benchmark
 from classifier.bundle import Bundle
 from config.tests.environment import LABELS, ROOT, image_bytes, variant
 from config.tests.service import Service, photo_variants, wait_until
@@ -127,6 +128,16 @@ for number in range(40):
     for labels in ([row["top_prediction"] for row in rows], [answer.json()[0]["label"] for answer in answers]):
         assert {label in LABELS for label in labels} == {True, False}  # both versions have answered
     assert "Traceback" not in service.log()
+
+
+def test_the_benchmark_measures_the_comparison_of_two_versions(two_versions: tuple[Service, str, str]) -> None:
+    service, _, new = two_versions
+    client = benchmark.Service(service.url, 1)
+    service.wait_done([service.post()["id"]])
+    assert benchmark.measure_comparing(client, 2) == {}
+    service.manage("models", "evaluate", new)
+    found = benchmark.measure_comparing(client, 2)
+    assert (found["compared_photos"], found["compare_p95_ms"] > 0) == (1, True)
 
 
 def test_killing_everything_loses_nothing_and_does_nothing_twice(tmp_path: Path, small_bundle: Bundle) -> None:

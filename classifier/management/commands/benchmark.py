@@ -19,6 +19,7 @@ from classifier.runtime import Classifier
 
 IDLE_UPLOADS = 30
 READS = 50
+COMPARISONS = 10
 
 
 class Command(BaseCommand):
@@ -74,7 +75,7 @@ class Command(BaseCommand):
     def measure_service(self, photos: list[bytes], options: dict[str, Any]) -> dict[str, float]:
         """Measure a service from outside, with a progress bar if this is a terminal."""
         service = benchmark.Service(options["url"], options["clients"])
-        results = benchmark.measure_reading(service, READS)
+        results = benchmark.measure_reading(service, READS) | benchmark.measure_comparing(service, COMPARISONS)
         with tqdm(total=IDLE_UPLOADS, desc="idle", disable=None) as bar:
             results |= benchmark.measure_idle(service, photos, IDLE_UPLOADS, bar.update)
         with tqdm(total=options["burst"], desc="burst", disable=None) as bar:
