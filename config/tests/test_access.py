@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -202,13 +203,16 @@ def test_what_is_sent_after_the_session_has_ended_leads_back_to_the_page_that_it
     client: Client, settings: Any
 ) -> None:
     settings.ACCESS = "login"
-    form = {"action": "delete", "ids": "1", "back": "/gallery/?label=cat"}
-    page = client.post("/gallery/change", form, follow=True)
+
+    def send(back: str, **options: Any) -> Any:
+        form = urlencode({"action": "delete", "ids": "1", "back": back})
+        return client.post("/gallery/change", form, "application/x-www-form-urlencoded", **options)
+
+    page = send("/gallery/?label=cat", follow=True)
     assert page.redirect_chain == [("/login?next=/gallery/%3Flabel%3Dcat", 302)]
     assert "Nothing was changed: log in, then try again." in page.content.decode()
     for target in ("", "https://example.org/", "/" + "x" * 3000):
-        response = client.post("/gallery/change", {**form, "back": target})
-        assert response["Location"] == "/login?next=/"
+        assert send(target)["Location"] == "/login?next=/"
 
 
 def test_the_login_leads_to_no_other_host(client: Client) -> None:
