@@ -10,8 +10,7 @@ names='^(WEB|WORKER|MIGRATE)_IMAGE=|^RELEASE_COMMIT='
 # choose FILE: .env names the release in FILE; none if it is empty.
 choose() {
     cp --preserve=mode .env next.env &&
-        sed --in-place --regexp-extended -e "/$names/d" -e '$a\' next.env &&
-        cat "$1" >> next.env &&
+        { grep --extended-regexp --invert-match "$names" .env && cat "$1"; } > next.env &&
         mv next.env .env
 }
 
