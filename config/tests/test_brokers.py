@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -70,11 +71,11 @@ def pile_up(service: Service, count: int) -> list[int]:
 
 def kill_every_worker(service: Service) -> int:
     """SIGKILL all workers of the cluster while they have images in their hands; return how many images."""
-    pool = service.parts()["pool"]
     lost, deadline = 0, time.monotonic() + 60
     while not lost:
         assert time.monotonic() < deadline, "they had none any more"
         time.sleep(0.02)
+        pool = service.parts()["pool"]  # on a slow machine, one that took too long has just been replaced
         send(signal.SIGSTOP, pool)
         lost = in_hand(service)
         send(signal.SIGKILL if lost else signal.SIGCONT, pool)
@@ -83,7 +84,8 @@ def kill_every_worker(service: Service) -> int:
 
 def send(number: int, pids: list[int]) -> None:
     for pid in pids:
-        os.kill(pid, number)
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def in_hand(service: Service) -> int:
