@@ -48,7 +48,7 @@ test: .venv/.dev
 # The whole corpus, requests from the OpenAPI document, and FUZZ_EXAMPLES of each made-up input: 1000 take some hours.
 test-fuzz: .venv/.fuzz
 	$(BIN)/python -m pytest -m fuzz --no-cov --numprocesses=0 --timeout=0 predictions
-	$(BIN)/python -m pytest --no-cov --timeout=0 predictions/tests/test_inputs.py
+	$(BIN)/python -m pytest --no-cov --timeout=0 predictions/tests/test_inputs.py predictions/tests/test_bodies.py
 
 # In Debian's chromium, which must be there: apt-get install chromium. One process: the tests share a service.
 test-browser: .venv/.browser

@@ -126,11 +126,12 @@ def assert_nothing_lost(service: Service, accepted: dict[int, bytes], kills: int
     assert answers_of(service) == {pk: 1 for pk, row in rows.items() if row["status"] == "done"}
     assert len({row["image_path"] for row in rows.values()}) == len(rows)
     found = check_storage(service)
+    # They come last: what a worker has in its hands, or had when it was killed, has none yet.
+    found.pop("row without its thumbnail", None)
     assert set(found) <= {"file without a row", "rest of an interrupted upload"}, found
     assert sum(found.values()) <= 8 * kills, found
-    if found:
-        check_storage(service, "--mend")
-        assert not check_storage(service)
+    check_storage(service, "--mend")
+    wait_until(lambda: not check_storage(service))
     statuses = Counter(row["status"] for row in rows.values())
     attempts = Counter(row["attempts"] for row in rows.values())
     return f"{len(accepted)} accepted, 0 lost, 0 double; {dict(statuses)}; attempts {dict(attempts)}; files {found}"
