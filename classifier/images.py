@@ -99,7 +99,11 @@ def count_scans(jpeg: Iterable[bytes]) -> int:
     A progressive JPEG has a dozen; one of thousands is decoded as often, for minutes. In compressed data every FF is
     followed by 00 or a restart marker (ITU-T T.81, B.1.1.5), so FF DA, start of scan, stands for itself.
     """
-    return sum(chunk.count(b"\xff\xda") for chunk in jpeg)
+    scans, last = 0, b""
+    for chunk in jpeg:
+        scans += (last + chunk).count(b"\xff\xda")
+        last = chunk[-1:]
+    return scans
 
 
 def orientation(image: Image.Image) -> int:

@@ -20,7 +20,9 @@ from predictions.storage import MEGABYTE, is_disk_full
 
 NAME_LENGTH = 255
 MAX_SIDE = 65_535  # pixels, JPEG's own limit; what is longer is a line and not a picture
-MAX_SCANS = 200  # encoders make up to 14; embedded previews add some
+# Pixels that the scans of a JPEG may go over, all together: a second's work. Encoders make up to 14 scans, embedded
+# previews add some; one of few pixels takes as long as one of LEAST_SCANNED.
+MAX_SCANNED, LEAST_SCANNED = 1_000_000_000, 100_000
 
 
 class Refusal(Exception):
@@ -120,9 +122,8 @@ def inspect(file: UploadedFile[Any]) -> AcceptedImage:
     except NotAnImage as error:
         raise UploadRejected(str(error)) from error
     extension = EXTENSIONS[str(image.format)]
-    if extension == "jpg" and count_scans(file.chunks()) > MAX_SCANS:
-        sentence = f"The JPEG has more than {MAX_SCANS} scans: decoding it would take too long"
-        raise UploadRejected(sentence, "too_costly")
+    if extension == "jpg":
+        _check_scans(file, width * height)
     filename = printable(file.name or "")[:NAME_LENGTH] or "unnamed"
     return AcceptedImage(filename, extension, sha256(file), width, height, size)
 
@@ -148,6 +149,14 @@ def _check_pixels(image: Image.Image, size: int) -> None:
             f"at most {settings.MAX_DECODED_MB} MB are granted. Send it smaller, or as a JPEG",
             "too_costly",
         )
+
+
+def _check_scans(file: UploadedFile[Any], pixels: int) -> None:
+    """Refuse a JPEG that would be decoded too often. Raises UploadRejected."""
+    scans = count_scans(file.chunks())
+    if scans * max(pixels, LEAST_SCANNED) > MAX_SCANNED:
+        sentence = f"The JPEG has {scans} scans of its {pixels} pixels: decoding it would take too long"
+        raise UploadRejected(sentence, "too_costly")
 
 
 def without_metadata(file: UploadedFile[Any], accepted: AcceptedImage) -> tuple[UploadedFile[Any], AcceptedImage]:

@@ -153,6 +153,13 @@ def planes_jpeg(size: tuple[int, int]) -> bytes:
     return one[:frame] + start + tables + scans + b"\xff\xd9"
 
 
+def scans_jpeg(size: tuple[int, int], scans: int) -> bytes:
+    """Return a progressive JPEG whose last scan comes so often, in a few bytes each: it is decoded as often."""
+    one = encode(Image.new("L", size), "JPEG", progressive=True)
+    last = one.rindex(b"\xff\xda")
+    return one[:last] + one[last:-2] * scans + b"\xff\xd9"
+
+
 def boxes_patched(content: bytes, width: int, height: int) -> bytes:
     """Return a HEIC or AVIF whose `ispe` boxes (ISO/IEC 23008-12, 6.5.3) say that it is so large."""
     parts = content.split(b"ispe")
@@ -233,6 +240,9 @@ def _largest() -> Iterator[Sample]:
     yield Sample("16-megapixels.avif", encode(picture(size=(4600, 3500)), "AVIF", speed=10), Fate.DONE)
     liar = boxes_patched(encode(picture(size=(5000, 5000)), "AVIF", speed=10), 16, 16)
     yield Sample("25-megapixels-said-16.avif", liar, Fate.ANY)
+    yield Sample("25-megapixels-said-16-of-20-mb.avif", liar.ljust(19_900_000, b"\0"), Fate.ANY)
+    yield Sample("scans.jpg", scans_jpeg((8000, 6250), 180), Fate.REFUSED)
+    yield Sample("scans-of-a-second.jpg", scans_jpeg((1000, 1000), 990), Fate.DONE)
     yield Sample("11-megapixels.webp", encode(picture("RGBA", (4000, 2750)), "WEBP", method=0), Fate.DONE)
     yield Sample("24-megapixels.heic", encode(picture("RGB", (5712, 4284)), "HEIF", quality=10), Fate.DONE)
     yield Sample(
