@@ -8,7 +8,7 @@ from pathlib import Path
 from classifier.images import NotAnImage
 
 STATM = Path("/proc/self/statm")
-SLACK_MB = 20  # a decoder's stack and tables, strips, the encoder of thumbnails
+SLACK_MB = 10  # a decoder's stack and tables, strips, the encoder of thumbnails
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from classifier.memory import at_most
 from predictions import logs, metrics, queue, serving
 from predictions.inference_requests import InferenceRequest
 from predictions.serving import Model, Serving
+from predictions.storage import MEGABYTE
 
 if TYPE_CHECKING:
     from classifier.runtime import Classification
@@ -85,7 +86,7 @@ def _infer(question: InferenceRequest, model: Model) -> Classification:
     """Classify an image or a tensor. Raises NotAnImage and WrongShape."""
     content = bytes(question.content)
     if not question.datatype:
-        with at_most(settings.MAX_DECODED_MB):
+        with at_most(settings.MAX_DECODED_MB - len(content) / MEGABYTE):
             return model.classifier.classify(open_image(BytesIO(content)), question.top_k)
     import numpy as np  # here: tasks.py is read before django-q2 forks
 

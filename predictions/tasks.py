@@ -181,8 +181,8 @@ def look(prediction: ImagePrediction, classifier: "Classifier", *, is_seen: bool
     times. Raises StorageAway.
     """
     try:
-        image, start = renditions.read(prediction), time.perf_counter()
-        with at_most(settings.MAX_DECODED_MB):
+        with at_most(settings.MAX_DECODED_MB):  # with the file, which is in the memory from here on
+            image, start = renditions.read(prediction), time.perf_counter()
             said = classifier.classify(image)
             milliseconds, moment = (time.perf_counter() - start) * 1000, taken_at(image)
             is_rendered = is_seen and renditions.sketch(prediction, image)
