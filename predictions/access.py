@@ -8,6 +8,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
@@ -84,11 +85,28 @@ def permissions(request: HttpRequest) -> dict[str, object]:
     return {"may": {name: may(user, rule) for name, rule in wanted.items()}}
 
 
+def is_foreign(request: HttpRequest) -> bool:
+    """Return whether a page of another site has sent this: the browser says so, and programs say nothing of the kind.
+
+    Forms' tokens tell it of pages. The API takes none, nor does it need a session while access is open: any site that
+    somebody looks at could send to a service on their machine or in their network.
+    """
+    origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
+    if request.method in READING or origin in settings.CSRF_TRUSTED_ORIGINS:
+        return False
+    if site:
+        return site not in {"same-origin", "none"}
+    # To a plain HTTP address that is not this machine's, browsers send no Sec-Fetch-Site.
+    return origin is not None and origin.partition("://")[2] != request.get_host()
+
+
 class Access(BasePermission):
     """The table's word on a request to the API."""
 
     message = "Your account may not do this; whoever runs this service can give it a role"
 
     def has_permission(self, request: Request, view: object) -> bool:
-        """Return whether this request may be served."""
+        """Return whether this request may be served. Raises PermissionDenied."""
+        if is_foreign(request._request):
+            raise PermissionDenied("Pages of other sites may not send this; CSRF_TRUSTED_ORIGINS names those that may")
         return may(request.user, rule_for(request._request))

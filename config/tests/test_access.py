@@ -111,6 +111,33 @@ def test_nothing_that_strangers_send_is_stored(client: Client, submit: Any, sett
     assert client.generic("POST", address(name, submit()), **sent).status_code in {302, 401, 413}
 
 
+OWN = {"Origin": "http://testserver"}
+NULL, FOREIGN, NEIGHBOUR = ({"Origin": origin} for origin in ("null", "https://example.org", "http://testserver:3000"))
+
+
+@pytest.mark.parametrize(("headers", "is_let_in"), [
+    ({}, True), (OWN, True), ({"Sec-Fetch-Site": "same-origin", **FOREIGN}, True), ({"Sec-Fetch-Site": "none"}, True),
+    ({"Origin": "https://trusted.example.org", "Sec-Fetch-Site": "cross-site"}, True),
+    (NULL, False), (FOREIGN, False), (NEIGHBOUR, False), ({"Sec-Fetch-Site": "cross-site"}, False),
+    ({"Sec-Fetch-Site": "same-site"}, False),
+])  # fmt: skip
+def test_pages_of_other_sites_cannot_drive_the_api(
+    client: Client, submit: Any, settings: Any, headers: dict[str, str], is_let_in: bool
+) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = ["https://trusted.example.org"]
+    prediction = submit()
+    sent: dict[str, Any] = {"headers": headers, "CONTENT_LENGTH": "1000", "wsgi.input": Unread()}
+    for name, methods in EXPECTED.items():
+        if name.startswith(("prediction-", "model-", "v2-", "classify")):
+            url = address(name, prediction)
+            assert client.get(url, headers=headers).status_code != 403
+            for method in set(methods) - {"GET"}:
+                if not is_let_in:
+                    assert client.generic(method, url, **sent).status_code == 403, (method, url)
+    response = client.post(f"/predictions/{prediction.pk}/reclassify/", headers=headers)
+    assert response.status_code == (202 if is_let_in else 403)
+
+
 def test_every_address_has_a_rule() -> None:
     assert set(ADDRESSES) == set(EXPECTED) == set(access.RULES)
 
