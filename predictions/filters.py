@@ -19,6 +19,7 @@ from predictions.models import LABEL_LENGTH, ImagePrediction, ImagePredictionQue
 
 # Each ends with a column that is unique, so that neighbours and pages are unambiguous.
 ORDERS = {"-id": ("-id",), "id": ("id",), "-confidence": ("-confidence", "-id"), "confidence": ("confidence", "id")}
+FEW = 1000
 # In every time zone these are days that a datetime can hold.
 EARLIEST, LATEST = date.min + timedelta(days=1), date.max - timedelta(days=1)
 
@@ -78,12 +79,8 @@ class PredictionFilter(django_filters.FilterSet):
         choices=[("true", "Corrected"), ("false", "Not corrected")],
         help_text="Whether a person has said what it shows.",
     )
-    model_version = django_filters.ModelChoiceFilter(
-        queryset=ModelVersion.objects.all(),
-        to_field_name="name",
-        label="Model",
-        empty_label="Any",
-        help_text="That gave the newest answer.",
+    model_version = django_filters.ChoiceFilter(
+        method="answered_by", label="Model", empty_label="Any", help_text="That gave the newest answer."
     )
     since = django_filters.DateFilter(
         method="uploaded",
@@ -101,6 +98,15 @@ class PredictionFilter(django_filters.FilterSet):
         choices=[("-id", "Newest"), ("id", "Oldest"), ("-confidence", "Surest"), ("confidence", "Least sure")],
         help_text="By confidence, images without one are left out.",
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.filters["model_version"].extra["choices"] = lambda: [(name, name) for name in self._versions]
+
+    @cached_property
+    def _versions(self) -> dict[str, ModelVersion]:
+        """Return the versions by their names, read once: to be chosen from, and to check what was chosen."""
+        return {version.name: version for version in ModelVersion.objects.all()}
 
     @cached_property
     def asked(self) -> set[str]:
@@ -125,12 +131,21 @@ class PredictionFilter(django_filters.FilterSet):
 
     def search(self, rows: ImagePredictionQuerySet, name: str, words: str) -> ImagePredictionQuerySet:
         """Keep those whose file name or label contains the words, in any case: the label shown or the model's own."""
-        text = Q(filename__icontains=words) | Q(top_prediction__icontains=words)
-        return rows.filter(text | LabelMap.current().search(words))
+        text = Q(filename__icontains=words) | Q(top_prediction__icontains=words) | LabelMap.current().search(words)
+        if "confidence" in (self._valid().get("ordering") or ""):
+            # If few are found, those are sorted. Otherwise all would be looked up, one by one, in the order's index.
+            few = list(ImagePrediction.objects.order_by().filter(text).values_list("pk", flat=True)[: FEW + 1])
+            if len(few) <= FEW:
+                return rows.filter(pk__in=few)
+        return rows.filter(text)
 
     def shown(self, rows: ImagePredictionQuerySet, name: str, label: str) -> ImagePredictionQuerySet:
         """Keep those that show a label."""
         return rows.filter(LabelMap.current().find(label))
+
+    def answered_by(self, rows: ImagePredictionQuerySet, name: str, value: str) -> ImagePredictionQuerySet:
+        """Keep those whose newest answer is that of the version of this name."""
+        return rows.filter(model_version=self._versions[value])
 
     def only_corrected(self, rows: ImagePredictionQuerySet, name: str, corrected: str) -> ImagePredictionQuerySet:
         """Keep those that a person has corrected, or those that nobody has."""

@@ -18,7 +18,7 @@ from django.utils import timezone
 from classifier.bundle import Bundle
 from classifier.models import ModelVersion
 from config.tests.environment import LABELS, ROOT, variant
-from predictions import tasks
+from predictions import filters, tasks
 from predictions.filters import PredictionFilter
 from predictions.models import Answer, Correction, ImagePrediction, Status
 from predictions.tests.rows import four, row, unsaved  # noqa: F401
@@ -54,6 +54,18 @@ def test_every_filter_and_order(query: dict[str, str], expected: str) -> None:
 @pytest.mark.usefixtures("four")
 def test_the_model_filters(model: ModelVersion) -> None:
     assert names(model_version=model.name) == ["a"]
+
+
+@pytest.mark.parametrize("few", [0, 1000])
+@pytest.mark.parametrize("order", ["-confidence", "confidence"])
+def test_what_is_searched_for_stands_in_order_be_it_few_or_many(
+    monkeypatch: pytest.MonkeyPatch, order: str, few: int
+) -> None:
+    monkeypatch.setattr(filters, "FEW", few)
+    for number, name in enumerate(["cat 1", "dog", "cat 2", "cat 3"]):
+        row(filename=name, top_prediction="pet", confidence=number / 10)
+    expected = ["cat 1", "cat 2", "cat 3"]
+    assert names(q="cat", ordering=order) == (expected if order == "confidence" else expected[::-1])
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York"])
@@ -164,7 +176,9 @@ def test_senseless_pages_do_no_harm(client: Client, page: str) -> None:
 def test_the_gallery_counts_no_rows(client: Client, django_assert_num_queries: Any) -> None:
     for _ in range(5):
         row()
-    with django_assert_num_queries(3):  # the label rules, once a second; the models to choose from, the rows
+    with django_assert_num_queries(
+        4
+    ):  # the label rules, once a second; the models to choose from, what is found, the rows
         client.get("/gallery/?q=x&label=cat&corrected=false&ordering=-confidence&min_confidence=0.1")
 
 
@@ -177,7 +191,7 @@ def test_eight_queries_do_whatever_the_filter_and_whoever_asks(
     client.force_login(user)
     for _ in range(PAGE_SIZE + 1):
         row(model_version=model, corrected_at=timezone.now())
-    everything = {"q": "x", "label": "cat", "status": "done", "min_confidence": "0.1", "max_confidence": "0.9"}
+    everything = {"q": "c", "label": "cat", "status": "done", "min_confidence": "0.1", "max_confidence": "0.9"}
     everything |= {"corrected": "true", "model_version": model.name, "ordering": "-confidence"}
     everything |= {"since": "2020-01-01", "until": "2999-01-01"}
     with django_assert_max_num_queries(8):
