@@ -170,10 +170,11 @@ class PredictionFilter(django_filters.FilterSet):
 
 def beyond(order: tuple[str, ...], values: list[Any], *, forward: bool) -> Q:
     """Return the condition of coming behind, or before, a row that has these values in the columns of an order."""
+    columns = [(column.removeprefix("-"), "lt" if column.startswith("-") == forward else "gt") for column in order]
     condition, equal = Q(pk__in=[]), Q()
-    for column, value in zip(order, values, strict=True):
-        name = column.removeprefix("-")
-        direction = "lt" if column.startswith("-") == forward else "gt"
+    for (name, direction), value in zip(columns, values, strict=True):
         condition |= equal & Q(**{f"{name}__{direction}": value})
         equal &= Q(**{name: value})
-    return condition
+    # It follows from the rest, but lets databases begin there, and not where the order does.
+    name, direction = columns[0]
+    return condition & Q(**{f"{name}__{direction}e": values[0]})

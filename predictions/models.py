@@ -259,7 +259,7 @@ class ImagePrediction(models.Model):
             # What a user stores is summed up from it alone.
             models.Index(fields=["uploaded_by", "size"], name="by_uploader"),
             models.Index(fields=["image_path"], name="by_file"),
-            models.Index(fields=["corrected_at"], condition=Q(corrected_at__isnull=False), name="corrected"),
+            models.Index(fields=["id"], condition=Q(corrected_at__isnull=False), name="corrected"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(confidence__range=(0, 1)), name="confidence_is_a_probability"),
