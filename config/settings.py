@@ -278,10 +278,10 @@ RATES = {
 }
 LIMITS_URL = env.str("LIMITS_URL", default="memory://")
 WEB_WORKERS = env.int("WEB_WORKERS", default=2)  # gunicorn's; a check wants to know
-# Images that may wait before further ones are refused, and MB that the images of one user may have; 0: any number.
+# Uploads that may wait before further ones are refused, and MB that the images of one user may have; 0: any number.
 QUEUE_LIMIT = env.int("QUEUE_LIMIT", default=10_000)
 QUOTA_MB = env.int("QUOTA_MB", default=0)
-# Seconds that the first in the queue may have waited while /readyz still says ready; 0: any number.
+# Seconds that the first upload in the queue may have waited while /readyz still says ready; 0: any number.
 QUEUE_AGE_SECONDS = env.int("QUEUE_AGE_SECONDS", default=600)
 # Seconds that a client of /v2 and /classify waits for its answer, at most; less than gunicorn's graceful_timeout.
 INFER_SECONDS = env.float("INFER_SECONDS", default=10)

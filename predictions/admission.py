@@ -36,7 +36,7 @@ def admit(size: int, user: User | None) -> None:
     """
     limit, quota = settings.QUEUE_LIMIT, settings.QUOTA_MB * MEGABYTE
     # Read from an index alone, and of that QUEUE_LIMIT entries at most.
-    if limit and ImagePrediction.objects.pending().order_by("pk")[limit - 1 : limit].exists():
+    if limit and ImagePrediction.objects.awaited()[limit - 1 : limit].exists():
         raise QueueFull(f"{limit} images wait to be classified already; try again in a moment")
     if quota and user and (used := stored_bytes(user)) + size > quota:
         raise QuotaExceeded(

@@ -1,4 +1,4 @@
-"""What the database, the disk and the cache know, asked for when Prometheus asks: two queries and those of /readyz."""
+"""What the database, the disk and the cache know, asked when Prometheus asks: three queries and those of /readyz."""
 
 import shutil
 from collections.abc import Iterable
@@ -37,10 +37,15 @@ def _rows() -> list[Metric]:
     images = GaugeMetricFamily("classification_images", "Images without labels, by status.", labels=["status"])
     for status, count in ImagePrediction.objects.count_without_labels().items():
         images.add_metric([status], count)
+    uploads = GaugeMetricFamily(
+        "classification_queue_uploads",
+        "Images that wait and that QUEUE_LIMIT counts: not imports, nor many that are classified again.",
+        ImagePrediction.objects.awaited().count(),
+    )
     longest = ImagePrediction.objects.longest_wait()
     oldest = GaugeMetricFamily(
         "classification_queue_oldest_seconds",
-        "For how long the image waits that joined the queue first; 0 if none waits.",
+        "For how long the one of them waits that joined the queue first; 0 if none waits.",
         longest.total_seconds() if longest else 0,
     )
-    return [images, oldest]
+    return [images, uploads, oldest]

@@ -55,6 +55,13 @@ class Status(models.TextChoices):
     FAILED = "failed"
 
 
+class Priority(models.IntegerChoices):
+    """Whose turn it is, the lowest first."""
+
+    UPLOAD = 0  # somebody waits for it
+    BULK = 1  # imported, or one of many to be classified again: behind the uploads, and none is refused for it
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a model says of an image, and what was found out on the way."""
@@ -84,13 +91,17 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         """Return those that wait for a worker."""
         return self.filter(status=Status.PENDING)
 
+    def awaited(self) -> ImagePredictionQuerySet:
+        """Return those that wait for a worker, and somebody for them; in the order in which they are claimed."""
+        return self.pending().filter(priority=Priority.UPLOAD).order_by("pk")
+
     def claim(self) -> list[ImagePrediction]:
-        """Return the images that wait longest, now leased to the caller alone; none if none waits.
+        """Return the images whose turn it is, now leased to the caller alone; none if none waits.
 
         At most BATCH, and at most half of those in sight: the rest is for the other workers. One that was tried before
         comes alone, so that an image which kills its worker takes no innocent ones with it.
         """
-        in_sight = self.pending().order_by("pk").only(*CLAIMED).annotate(asked_at=Now())
+        in_sight = self.pending().order_by("priority", "pk").only(*CLAIMED).annotate(asked_at=Now())
         while waiting := list(in_sight[: 2 * BATCH]):
             # By the database's clock: those of several machines differ. And at a moment of our own, so that nobody who
             # claims now has the same: SQLite tells the time in milliseconds.
@@ -179,10 +190,11 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         Classification.objects.record(finished, version, now)
         return [prediction for prediction, _ in finished]
 
-    def requeue(self) -> int:
+    def requeue(self, priority: Priority = Priority.UPLOAD) -> int:
         """Return finished and failed images to the queue, to be classified again; return how many."""
         finished = self.filter(status__in=[Status.DONE, Status.FAILED])
-        return finished.update(status=Status.PENDING, attempts=0, error="", queued_at=timezone.now())
+        state = {"status": Status.PENDING, "attempts": 0, "error": "", "queued_at": timezone.now()}
+        return finished.update(**state, priority=priority)
 
     def count_without_labels(self) -> dict[str, int]:
         """Return how many there are of each status but done, which would take long to count."""
@@ -192,12 +204,11 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         return zero | dict(counts)
 
     def longest_wait(self) -> timedelta | None:
-        """Return for how long the image waits that joined the queue first; None if none waits.
+        """Return for how long the awaited image waits that joined the queue first; None if none waits.
 
-        Of the IN_SIGHT that are claimed next: behind more images that are classified again, an upload may have waited
-        longer, by no more than it had when those were chosen.
+        Of the IN_SIGHT that are claimed next: no other can have waited much longer.
         """
-        next_ones = self.pending().order_by("pk").values("queued_at")[:IN_SIGHT]
+        next_ones = self.awaited().values("queued_at")[:IN_SIGHT]
         first: datetime | None = next_ones.aggregate(first=Min("queued_at"))["first"]
         # Clocks of two machines may differ: nobody has waited for less than no time.
         return None if first is None else max(timezone.now() - first, timedelta())
@@ -219,6 +230,9 @@ class ImagePrediction(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
 
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
+    priority = models.PositiveSmallIntegerField(
+        choices=Priority.choices, default=Priority.UPLOAD, db_default=Priority.UPLOAD
+    )
     error = models.TextField(blank=True, help_text="Why it failed.")
     attempts = models.PositiveSmallIntegerField(default=0)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
@@ -245,7 +259,8 @@ class ImagePrediction(models.Model):
         ordering = ["-pk"]
         permissions = [("reclassify_imageprediction", "Can have the model classify photos again")]
         indexes = [
-            models.Index(fields=["id"], condition=Q(status="pending"), name="pending"),
+            # With the status, which is always the same: or SQLite would take by_status, and sort all that waits.
+            models.Index(fields=["status", "priority", "id"], condition=Q(status="pending"), name="queue"),
             models.Index(fields=["lease_expires_at"], condition=Q(status="processing"), name="leased"),
             models.Index(fields=["id"], condition=Q(status="done", rendered_at=None), name="unrendered"),
             # The gallery's filters and orders.

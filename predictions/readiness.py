@@ -18,7 +18,7 @@ UNREPORTED = "Unknown while the cache does not answer"
 def check_database() -> str:
     """Ask the database for the length of the queue's beginning, as every upload does."""
     try:
-        ImagePrediction.objects.pending()[:1].count()
+        ImagePrediction.objects.awaited()[:1].count()
     except DatabaseError as error:
         connection.close()
         return f"The database does not answer: {type(error).__name__}"

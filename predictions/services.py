@@ -20,7 +20,7 @@ from predictions import admission, logs, metrics, queue, renditions, uploads
 from predictions.admission import StorageFull
 from predictions.inference_requests import InferenceRequest
 from predictions.labelmap import LabelMap
-from predictions.models import Correction, IdempotencyKey, ImagePrediction, ImagePredictionQuerySet, Status
+from predictions.models import Correction, IdempotencyKey, ImagePrediction, ImagePredictionQuerySet, Priority, Status
 from predictions.storage import is_disk_full, photos
 from predictions.uploads import AcceptedImage, Refusal
 
@@ -43,15 +43,21 @@ class AlreadyDeleted(Refusal):
     reason = "already_deleted"
 
 
-def submit(file: UploadedFile[Any], by: Person = None, *, bounded: bool = True) -> ImagePrediction:
+def submit(file: UploadedFile[Any], by: Person = None) -> ImagePrediction:
     """Accept an upload: store the file, create its row, ring for a worker.
 
     Raises UploadRejected, StorageFull, StorageAway, QuotaExceeded and QueueFull; nothing of the file is kept then.
-    Whoever runs the service imports without the bounds of queue and quota, which are for its users.
     """
-    if bounded:
-        admission.admit(file.size or 0, _known(by))
+    admission.admit(file.size or 0, _known(by))
     return _store(file, _inspect(file), by)
+
+
+def bring_in(file: UploadedFile[Any], by: Person = None) -> ImagePrediction:
+    """Accept one file of an import: behind the uploads, and without the bounds of queue and quota.
+
+    Those are for the users of the service, and not for whoever runs it. Raises what submit() does but for them.
+    """
+    return _store(file, _inspect(file), by, priority=Priority.BULK)
 
 
 def submit_once(file: UploadedFile[Any], by: Person, key: str, position: int = 0) -> tuple[ImagePrediction, bool]:
@@ -69,7 +75,7 @@ def submit_once(file: UploadedFile[Any], by: Person, key: str, position: int = 0
     if earlier is None:
         own = IdempotencyKey(user=_known(by), key=key, position=position, fingerprint=fingerprint)
         try:
-            return _store(file, accepted, by, own), False
+            return _store(file, accepted, by, key=own), False
         except IntegrityError:
             # The same request, sent twice at the same moment: the other one was faster.
             if (earlier := keys.first()) is None:
@@ -89,7 +95,12 @@ def _inspect(file: UploadedFile[Any]) -> AcceptedImage:
 
 
 def _store(
-    file: UploadedFile[Any], accepted: AcceptedImage, by: Person, key: IdempotencyKey | None = None
+    file: UploadedFile[Any],
+    accepted: AcceptedImage,
+    by: Person,
+    *,
+    key: IdempotencyKey | None = None,
+    priority: Priority = Priority.UPLOAD,
 ) -> ImagePrediction:
     """Store the file, then its row, and with it its key; ring.
 
@@ -107,6 +118,7 @@ def _store(
         size=accepted.size,
         uploaded_by=_known(by),
         request_id=logs.request_id.get(),
+        priority=priority,
     )
     try:
         prediction.image_path.save(f"upload.{accepted.extension}", file, save=False)
@@ -243,13 +255,16 @@ def reclassify_each(ids: Sequence[int], *, overrule: bool = False) -> int:
 
     A correction stays the truth, unless the model is to overrule it: then it is undone, but stays in the history. By
     id: what was chosen for its label or its correction would no longer match without that.
+
+    One image alone is awaited as uploads are; many let those go first.
     """
     count, ids = 0, sorted(ids)
+    priority = Priority.BULK if len(ids) > 1 else Priority.UPLOAD
     for start in range(0, len(ids), CHUNK):
         chunk = ids[start : start + CHUNK]
         if overrule:
             _undo(Correction.objects.filter(prediction__in=chunk))
-        count += ImagePrediction.objects.filter(pk__in=chunk).requeue()
+        count += ImagePrediction.objects.filter(pk__in=chunk).requeue(priority)
     queue.ring_for_backlog(queue.workers())
     return count
 

@@ -98,10 +98,12 @@ def test_the_state_of_the_service(
     for status in [Status.PENDING, Status.PENDING, Status.FAILED, Status.DONE]:
         ImagePrediction.objects.filter(pk=submit().pk).update(status=status)
     ImagePrediction.objects.update(queued_at="2026-01-31T12:00Z")
+    services.bring_in(SimpleUploadedFile("imported.jpg", image_bytes()))
     values = read(client)
     assert {key[1]: value for key, value in values.items() if key[0] == "classification_images"} == {
-        "pending": 2, "processing": 0, "failed": 1,
+        "pending": 3, "processing": 0, "failed": 1,
     }  # fmt: skip
+    assert values["classification_queue_uploads",] == 2
     assert values["classification_queue_oldest_seconds",] > 1000
     assert values["classification_queue_limit",] == settings.QUEUE_LIMIT
     assert values["classification_workers",] == 0

@@ -81,7 +81,7 @@ class Import:
             return rows
         if self.dry_run:
             return self._pretend(file, digest, label)
-        row = services.submit(file, self.by, bounded=False)
+        row = services.bring_in(file, self.by)
         self.imported += 1
         self.ids.append(row.pk)
         return [row]

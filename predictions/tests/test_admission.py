@@ -79,26 +79,33 @@ class TestQueue:
         assert client.post(f"/predictions/{pk}/reclassify/").status_code == 202
         assert ImagePrediction.objects.pending().count() == 3
 
+    def test_nobody_is_turned_away_for_many_that_are_classified_again(self, client: Client, upload: Any) -> None:
+        ImagePrediction.objects.update(status="done")
+        assert services.reclassify(ImagePrediction.objects.all()) == 2
+        assert client.post("/predictions/", {"file": upload()}).status_code == 201
+
     def test_none_is_no_limit(self, submit: Any, settings: Any) -> None:
         settings.QUEUE_LIMIT = 0
         submit()
         assert ImagePrediction.objects.pending().count() == 3
 
 
-def test_the_queue_is_judged_by_an_index(settings: Any, submit: Any) -> None:
-    """Of a million images, those that are done must not be read."""
+@pytest.mark.parametrize("ask", [lambda: admission.admit(1, None), ImagePrediction.objects.all().claim])
+def test_the_queue_is_judged_and_claimed_by_its_index(settings: Any, submit: Any, ask: Any) -> None:
+    """Of a million images, those that are done must not be read; nor all that wait, for those whose turn it is."""
     rows = [ImagePrediction(width=1, height=1, size=1, status="done") for _ in range(2000)]
     ImagePrediction.objects.bulk_create(rows)
     submit()
     settings.QUEUE_LIMIT = 100
     with CaptureQueriesContext(connection) as queries:
-        admission.admit(1, None)
-    assert len(queries) == 1
+        ask()
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("ANALYZE predictions_imageprediction")
         cursor.execute(("EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN ") + queries[0]["sql"])
-        assert re.search("INDEX by_status|(Index Only )?Scan (Backward )?using pending", str(cursor.fetchall()))
+        plan = str(cursor.fetchall())
+    assert re.search("INDEX queue|Scan (Backward )?using queue", plan)
+    assert not re.search("TEMP B-TREE|Sort", plan)
 
 
 class TestQuota:

@@ -223,7 +223,7 @@ def test_a_full_storage_ends_it_and_the_labels_so_far_are_kept(
     console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write(tmp_path / "cat", dict(zip(("a.jpg", "b.jpg", "c.jpg"), photo_variants(3), strict=True)))
-    real, calls = services.submit, []
+    real, calls = services.bring_in, []
 
     def submit(*arguments: Any, **options: Any) -> ImagePrediction:
         calls.append(arguments)
@@ -231,7 +231,7 @@ def test_a_full_storage_ends_it_and_the_labels_so_far_are_kept(
             raise StorageFull
         return real(*arguments, **options)
 
-    monkeypatch.setattr(services, "submit", submit)
+    monkeypatch.setattr(services, "bring_in", submit)
     ran = console("import_images", folder, "--label-from-folder")
     assert (ran.code, labels()) == (1, {"a.jpg": "cat"})
     assert ran.complaint.startswith("There is no room for more files")
@@ -291,7 +291,8 @@ def test_the_bounds_of_users_are_not_those_of_who_runs_the_service(
     User.objects.create_user("ada")
     folder = write(tmp_path / "in", {f"{number}.jpg": content for number, content in enumerate(photo_variants(3))})
     assert console("import_images", folder, "--by", "ada").code == 0
-    assert ImagePrediction.objects.count() == 3
+    assert ImagePrediction.objects.pending().count() == 3
+    assert not ImagePrediction.objects.awaited().exists()
 
 
 def test_a_content_is_known_again_without_its_metadata(console: Console, tmp_path: Path, settings: Any) -> None:

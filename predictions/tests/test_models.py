@@ -48,6 +48,22 @@ def test_the_oldest_are_claimed_first_and_half_is_left_to_others(submit: Submit)
     assert [row.pk for row in ImagePrediction.objects.claim()] == ids[3:4]
 
 
+def test_uploads_go_before_what_is_classified_again_or_imported(submit: Submit) -> None:
+    bulk = [submit().pk for _ in range(2)]
+    ImagePrediction.objects.update(status=Status.DONE)
+    assert services.reclassify(ImagePrediction.objects.all()) == 2
+    upload = submit().pk
+    assert [claim_one().pk for _ in range(3)] == [upload, *bulk]
+
+
+def test_one_image_alone_is_classified_again_among_the_uploads(submit: Submit) -> None:
+    pk = submit().pk
+    ImagePrediction.objects.update(status=Status.DONE)
+    later = submit().pk
+    services.reclassify(ImagePrediction.objects.filter(pk=pk))
+    assert [row.pk for row in ImagePrediction.objects.awaited()] == [pk, later]
+
+
 def test_a_claim_takes_no_more_than_a_batch(submit: Submit) -> None:
     for _ in range(3 * BATCH):
         submit()
