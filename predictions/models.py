@@ -20,7 +20,7 @@ from typing import Any
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Count, Min, OuterRef, Q, Subquery, Value
+from django.db.models import Case, Count, F, Min, OuterRef, Q, Subquery, Value, When
 from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.db.models.functions import Cast, Coalesce, Concat, Now
 from django.urls import reverse
@@ -345,9 +345,10 @@ class ImagePrediction(models.Model):
         said |= {"all_predictions": answer.labels, "model_version": version, "classified_at": now}
         said |= {"taken_at": answer.taken_at} if answer.taken_at else {}
         said |= {"rendered_at": now} if answer.is_rendered else {}
-        truth = {"top_prediction": answer.labels[0]["label"], "confidence": answer.labels[0]["confidence"]}
-        claim = self._claim()
-        return claim.filter(corrected_at=None).update(**said, **truth) == 1 or claim.update(**said) == 1
+        best = {"top_prediction": answer.labels[0]["label"], "confidence": answer.labels[0]["confidence"]}
+        # In one UPDATE: between two, somebody could correct the image, or undo that.
+        truth = {name: Case(When(corrected_at=None, then=Value(value)), default=F(name)) for name, value in best.items()}
+        return self._claim().update(**said, **truth) == 1
 
     def answers(self) -> ClassificationQuerySet:
         """Return what each model version said of the image, newest first, without what nobody is to see."""

@@ -165,6 +165,19 @@ def test_a_correction_survives_a_later_answer(submit: Submit, model: ModelVersio
     assert prediction.all_predictions == DOG
 
 
+def test_an_answer_is_one_update_that_knows_of_corrections(
+    submit: Submit, model: ModelVersion, django_assert_num_queries: Any
+) -> None:
+    """Between two, an undone correction would leave its label beside the new answer."""
+    submit()
+    prediction = claim_one()
+    services.correct(ImagePrediction.objects.all(), "lynx", 1.0, by=None, source=Correction.Source.PAGE)
+    with django_assert_num_queries(1):
+        assert prediction._finish(Answer(CAT, 7.5), model, timezone.now())
+    prediction.refresh_from_db()
+    assert (prediction.top_prediction, prediction.all_predictions) == ("lynx", CAT)
+
+
 def test_reclassifying_starts_anew_and_keeps_the_label_meanwhile(submit: Submit, model: ModelVersion) -> None:
     done, failed, _waiting = (submit().pk for _ in range(3))
     ImagePrediction.objects.finish([(claim_one(), Answer(CAT, 7.5))], model)
