@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from predictions.filters import suggesting
+from predictions.labelmap import validate_label
 from predictions.models import LABEL_LENGTH
 
 
@@ -33,6 +34,7 @@ class BulkForm(forms.Form):
         label="Right label",
         required=False,
         max_length=LABEL_LENGTH,
+        validators=[validate_label],
         widget=forms.TextInput(suggesting() | {"required": True}),
     )
     ids = IdsField()

@@ -13,21 +13,39 @@ from functools import cached_property
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Case, Q, Value, When
 
 LABEL_LENGTH = 200
 UNSURE = "unsure"
+UNPRINTABLE = "The label has line breaks or other control characters"
 SECONDS = 1.0  # that a process goes by the rules it has read: so soon do all agree on changed ones
+
+
+def fault_of(label: str) -> str:
+    """Return why a text cannot be a label, empty if it can: the same wherever labels come from."""
+    if len(label) > LABEL_LENGTH:
+        return f"The label is longer than {LABEL_LENGTH} letters"
+    return "" if label.isprintable() else UNPRINTABLE
+
+
+def validate_label(label: str) -> None:
+    """Refuse what logs, folders' names or readers trip over. Raises ValidationError. Fields see to the length."""
+    if not label.isprintable():
+        raise ValidationError(UNPRINTABLE)
 
 
 class LabelRule(models.Model):
     """What one of the models' labels is shown as, and how sure the model must be of it."""
 
-    label = models.CharField("model's label", max_length=LABEL_LENGTH, unique=True)
+    label = models.CharField("model's label", max_length=LABEL_LENGTH, unique=True, validators=[validate_label])
     shown_as = models.CharField(
-        max_length=LABEL_LENGTH, blank=True, help_text="Your label for it; empty: the model's own."
+        max_length=LABEL_LENGTH,
+        blank=True,
+        validators=[validate_label],
+        help_text="Your label for it; empty: the model's own.",
     )
     minimum = models.FloatField(
         "minimum confidence",

@@ -248,7 +248,9 @@ class ImagePrediction(models.Model):
     rendered_at = models.DateTimeField(null=True, blank=True, help_text="When a worker set about the thumbnail.")
     taken_at = models.DateTimeField(null=True, blank=True, help_text="What the camera's clock said.")
 
-    top_prediction = models.CharField("label", max_length=LABEL_LENGTH, null=True, blank=True)  # noqa: DJ001  (null until classified: the API's contract)
+    top_prediction = models.CharField(  # noqa: DJ001  (null until classified: the API's contract)
+        "label", max_length=LABEL_LENGTH, null=True, blank=True, validators=[labelmap.validate_label]
+    )
     confidence = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(1)])
     corrected_at = models.DateTimeField(null=True, blank=True)
 
@@ -347,7 +349,9 @@ class ImagePrediction(models.Model):
         said |= {"rendered_at": now} if answer.is_rendered else {}
         best = {"top_prediction": answer.labels[0]["label"], "confidence": answer.labels[0]["confidence"]}
         # In one UPDATE: between two, somebody could correct the image, or undo that.
-        truth = {name: Case(When(corrected_at=None, then=Value(value)), default=F(name)) for name, value in best.items()}
+        truth = {
+            name: Case(When(corrected_at=None, then=Value(value)), default=F(name)) for name, value in best.items()
+        }
         return self._claim().update(**said, **truth) == 1
 
     def answers(self) -> ClassificationQuerySet:

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from classifier.models import ModelVersion
 from classifier.traffic import WHOLE
 from predictions import registry
-from predictions.labelmap import LabelRule
+from predictions.labelmap import LabelRule, validate_label
 from predictions.models import LABEL_LENGTH, Classification, Correction, ImagePrediction
 
 
@@ -92,7 +92,9 @@ class UploadSerializer(serializers.Serializer[dict[str, object]]):
 class CorrectionSerializer(serializers.Serializer[dict[str, object]]):
     """What a person says an image shows."""
 
-    top_prediction = serializers.CharField(max_length=LABEL_LENGTH, help_text="The right label; any text will do.")
+    top_prediction = serializers.CharField(
+        max_length=LABEL_LENGTH, validators=[validate_label], help_text="The right label; any text on one line will do."
+    )
     confidence = serializers.FloatField(min_value=0, max_value=1)
 
     def validate_confidence(self, value: float) -> float:
@@ -106,7 +108,10 @@ class PartialCorrectionSerializer(CorrectionSerializer):
     """What a person says, or as much of it as they know."""
 
     top_prediction = serializers.CharField(
-        max_length=LABEL_LENGTH, required=False, help_text="The right label; without it, the one that stands."
+        max_length=LABEL_LENGTH,
+        required=False,
+        validators=[validate_label],
+        help_text="The right label; without it, the one that stands.",
     )
     confidence = serializers.FloatField(
         min_value=0, max_value=1, required=False, help_text="Without it, 1 if there is a label: a person is sure."

@@ -21,6 +21,7 @@ from predictions import services
 from predictions.admin.lists import MOST
 from predictions.admin.rows import ConfidenceInput, LabelInput
 from predictions.datasets.exporting import csv_lines
+from predictions.labelmap import validate_label
 from predictions.models import LABEL_LENGTH, Correction, ImagePrediction
 
 SHOWN = 12  # thumbnails on a page that asks
@@ -29,7 +30,9 @@ SHOWN = 12  # thumbnails on a page that asks
 class LabelForm(forms.Form):
     """The label that is right, and how sure that is."""
 
-    label = forms.CharField(max_length=LABEL_LENGTH, widget=LabelInput({"autofocus": True}))
+    label = forms.CharField(
+        max_length=LABEL_LENGTH, validators=[validate_label], widget=LabelInput({"autofocus": True})
+    )
     confidence = forms.FloatField(min_value=0, max_value=1, initial=1, widget=ConfidenceInput)
 
 

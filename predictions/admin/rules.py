@@ -22,9 +22,8 @@ from classifier.models import ModelVersion
 from predictions.admin.lists import PER_PAGE
 from predictions.admin.rows import ConfidenceInput, LabelInput
 from predictions.filters import suggesting
-from predictions.labelmap import LABEL_LENGTH, LabelMap, LabelRule
+from predictions.labelmap import LABEL_LENGTH, LabelMap, LabelRule, fault_of
 from predictions.models import ImagePrediction
-from predictions.uploads import printable
 
 NAMED = 5  # unknown labels in a sentence
 SHOWN_AS, MINIMUM = LabelInput({"aria-label": "Shown as"}), ConfidenceInput({"aria-label": "Minimum confidence"})
@@ -47,7 +46,7 @@ class MapForm(forms.ModelForm[LabelRule]):
     def clean_labels(self) -> list[str]:
         """Return the labels, each once."""
         labels = list(dict.fromkeys(filter(None, map(str.strip, self.cleaned_data["labels"].splitlines()))))
-        if wrong := [label for label in labels if len(label) > LABEL_LENGTH or printable(label) != label]:
+        if wrong := [label for label in labels if fault_of(label)]:
             raise forms.ValidationError(f"This is no label: {wrong[0][:LABEL_LENGTH]}")
         return labels
 

@@ -13,7 +13,8 @@ from django.core.files.uploadedfile import UploadedFile
 from predictions import services, uploads
 from predictions.datasets.foldernames import label_of
 from predictions.datasets.sources import Found, Unreadable
-from predictions.models import LABEL_LENGTH, Correction, ImagePrediction
+from predictions.labelmap import fault_of
+from predictions.models import Correction, ImagePrediction
 from predictions.services import Truth
 from predictions.storage import StorageAway
 from predictions.uploads import UploadRejected
@@ -67,9 +68,9 @@ class Import:
 
     def _label(self, found: Found) -> str:
         """Return the label that a file's folder stands for, empty if it is to have none. Raises UploadRejected."""
-        label = uploads.printable(label_of(found.folder)) if self.label_from_folder else ""
-        if len(label) > LABEL_LENGTH:
-            raise UploadRejected(f"The name of its folder is longer than {LABEL_LENGTH} letters: no label")
+        label = label_of(found.folder).strip() if self.label_from_folder else ""
+        if reason := fault_of(label):
+            raise UploadRejected(f"The name of its folder is no label: {reason}")
         return label
 
     def _rows(self, file: UploadedFile[Any], label: str) -> list[ImagePrediction]:

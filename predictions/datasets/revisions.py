@@ -15,9 +15,9 @@ from django.db import transaction
 
 from predictions import services
 from predictions.datasets.records import from_cell
-from predictions.models import LABEL_LENGTH, Correction, ImagePrediction
+from predictions.labelmap import fault_of
+from predictions.models import Correction, ImagePrediction
 from predictions.services import CHUNK, Truth
-from predictions.uploads import printable
 
 NEEDED = ("id", "sha256", "label", "label_exported")
 DELIMITERS = ",;\t"  # spreadsheets of different countries write different ones
@@ -49,9 +49,7 @@ class Edit:
             return "The id is no number"
         if not self.label:
             return "The label is empty"
-        if len(self.label) > LABEL_LENGTH:
-            return f"The label is longer than {LABEL_LENGTH} letters"
-        return "" if printable(self.label) == self.label else "The label has line breaks or other control characters"
+        return fault_of(self.label)
 
 
 @dataclass
