@@ -39,6 +39,7 @@ BATCH = 8
 IN_SIGHT = 1000
 LABEL_LENGTH = labelmap.LABEL_LENGTH
 KEY_LENGTH = 255
+LONGEST_ID = 18  # digits; databases have room for one more, and complain beyond that
 KEY_LIFETIME = timedelta(hours=24)
 FILE_GONE = "The file is no longer in the storage"
 FILE_FORBIDDEN = "The storage refuses this file, though it gives others: see what may be read there, or is archived"
@@ -71,6 +72,11 @@ class Answer:
     taken_at: datetime | None = None
     is_rendered: bool = False  # whether its thumbnail was made, too
     embedding: bytes | None = None  # what Embedding keeps
+
+
+def to_id(text: str) -> int:
+    """Return the id that a text from outside is; 0, which no row has, if it is none that a row could have."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= LONGEST_ID else 0
 
 
 def storage_name(prediction: ImagePrediction, name: str) -> str:

@@ -17,7 +17,7 @@ from classifier.admin import ReadOnly
 from predictions import services
 from predictions.admin import actions, filters
 from predictions.admin import rules as rules
-from predictions.admin.lists import PER_PAGE, BoundedChangeList, PhotoChangeList
+from predictions.admin.lists import PER_PAGE, BoundedChangeList, ListAdmin, PhotoChangeList
 from predictions.admin.rows import ConfidenceField, LabelField, PhotoForm, RowForm, RowFormSet, overtaken, word
 from predictions.filters import PredictionFilter
 from predictions.labelmap import UNSURE, LabelMap
@@ -32,7 +32,7 @@ admin.site.index_title = "Photos, labels, models and the queue"
 
 
 @admin.register(ImagePrediction)
-class ImagePredictionAdmin(admin.ModelAdmin[ImagePrediction]):
+class ImagePredictionAdmin(ListAdmin[ImagePrediction]):
     """Label and confidence can be edited: that records a correction. The rest is what happened."""
 
     form = PhotoForm
@@ -49,7 +49,6 @@ class ImagePredictionAdmin(admin.ModelAdmin[ImagePrediction]):
         "created_at",
     )
     list_select_related = ("model_version",)
-    list_per_page = list_max_show_all = PER_PAGE
     show_facets = admin.ShowFacets.NEVER  # they would count all rows
     date_hierarchy = "created_at"
     search_fields = ("filename", "top_prediction")
@@ -185,12 +184,11 @@ class ImagePredictionAdmin(admin.ModelAdmin[ImagePrediction]):
 
 
 @admin.register(Correction)
-class CorrectionAdmin(ReadOnly, admin.ModelAdmin[Correction]):
+class CorrectionAdmin(ReadOnly, ListAdmin[Correction]):
     """Who said what of which photo. Corrections are never changed nor deleted, but can be undone."""
 
     list_display = ("__str__", "photo", "confidence", "corrected_by", "source", "created_at", "undone_at")
     list_filter = ("source", filters.UndoneFilter, "created_at")
-    list_per_page = list_max_show_all = PER_PAGE
     show_facets = admin.ShowFacets.NEVER  # they would count all rows
     sortable_by = ()
     search_fields = ("label_before", "label_after", "corrected_by__username")

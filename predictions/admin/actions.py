@@ -22,7 +22,7 @@ from predictions.admin.lists import MOST
 from predictions.admin.rows import ConfidenceInput, LabelInput
 from predictions.datasets.exporting import csv_lines
 from predictions.labelmap import validate_label
-from predictions.models import LABEL_LENGTH, Correction, ImagePrediction
+from predictions.models import LABEL_LENGTH, Correction, ImagePrediction, to_id
 
 SHOWN = 12  # thumbnails on a page that asks
 
@@ -116,9 +116,8 @@ def _chosen(request: HttpRequest, queryset: Any) -> list[int]:
 
     Whoever chose all on all pages was shown a number: what came since, while a page asked, is not among them.
     """
-    newest = request.POST.get("newest", "")
-    if newest.isascii() and newest.isdigit():
-        queryset = queryset.filter(pk__lte=int(newest))
+    if newest := to_id(request.POST.get("newest", "")):
+        queryset = queryset.filter(pk__lte=newest)
     ids = list(queryset.order_by().values_list("pk", flat=True)[: MOST + 1])
     if len(ids) > MOST:
         messages.error(request, f"More than {MOST:,} photos at once are too many: narrow the list by its filters.")

@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
+from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.paginator import InvalidPage, Paginator
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.db.models.expressions import Combinable
 from django.http import HttpRequest
 
 from predictions.admin.dates import Calendar
-from predictions.models import ImagePrediction
+from predictions.models import ImagePrediction, to_id
 from predictions.ordering import along_order
 
+Row = TypeVar("Row", bound=Model)
 MOST = 10_000  # rows that an action changes at once
 PER_PAGE = 100
 COUNTED = 20 * PER_PAGE  # rows that a list counts and leads to
 # So many rows that pass a filter are sorted in the time in which, of a million, COUNTED are met on the way.
 COMMON = 50_000
+
+
+class ListAdmin(admin.ModelAdmin[Row]):
+    """An admin whose lists may be sent any ids: those that no row could have name nothing, as those of deleted rows."""
+
+    list_per_page = list_max_show_all = PER_PAGE
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Row], *args: Any) -> Any:
+        """Carry out an action on the chosen rows."""
+        chosen = request.POST.copy()
+        chosen.setlist(ACTION_CHECKBOX_NAME, [pk for pk in chosen.getlist(ACTION_CHECKBOX_NAME) if to_id(pk)])
+        request.POST = chosen  # type: ignore[assignment]  # where Django reads it
+        return super().response_action(request, queryset, *args)
+
+    def _get_list_editable_queryset(self, request: HttpRequest, prefix: str) -> QuerySet[Row]:
+        """Return the rows of a list's form; Django would ask for impossible ids, or for all rows."""
+        return self.get_queryset(request).filter(pk__in=edited_ids(request))
 
 
 class BoundedPaginator(Paginator[Any]):
@@ -117,4 +137,4 @@ class PhotoChangeList(BoundedChangeList):
 def edited_ids(request: HttpRequest) -> list[int]:
     """Return the ids of the rows whose fields a list's form sent, in its order."""
     sent = [request.POST.get(f"form-{number}-id", "") for number in range(PER_PAGE)]
-    return [int(pk) for pk in sent if pk.isascii() and pk.isdigit()]
+    return [pk for pk in map(to_id, sent) if pk]

@@ -19,7 +19,7 @@ from django.utils.html import escape
 from django.utils.http import urlencode
 
 from classifier.models import ModelVersion
-from predictions.admin.lists import PER_PAGE
+from predictions.admin.lists import ListAdmin
 from predictions.admin.rows import ConfidenceInput, LabelInput
 from predictions.filters import suggesting
 from predictions.labelmap import LABEL_LENGTH, LabelMap, LabelRule, fault_of
@@ -57,13 +57,12 @@ class MapForm(forms.ModelForm[LabelRule]):
 
 
 @admin.register(LabelRule)
-class LabelRuleAdmin(admin.ModelAdmin[LabelRule]):
+class LabelRuleAdmin(ListAdmin[LabelRule]):
     """The rules in force within a second of saving. Images keep what the model said."""
 
     list_display = ("label", "shown_as", "minimum")
     list_display_links = None  # all of a rule is edited in the list
     list_editable = ("shown_as", "minimum")
-    list_per_page = list_max_show_all = PER_PAGE
     search_fields = ("label", "shown_as")
     search_help_text = "Part of a label, the model's or yours."
     actions = ("map_together",)

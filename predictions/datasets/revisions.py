@@ -16,12 +16,11 @@ from django.db import transaction
 from predictions import services
 from predictions.datasets.records import from_cell
 from predictions.labelmap import fault_of
-from predictions.models import Correction, ImagePrediction
+from predictions.models import Correction, ImagePrediction, to_id
 from predictions.services import CHUNK, Truth
 
 NEEDED = ("id", "sha256", "label", "label_exported")
 DELIMITERS = ",;\t"  # spreadsheets of different countries write different ones
-LONGEST_ID = 18  # digits
 
 
 class WrongFile(Exception):
@@ -40,8 +39,8 @@ class Edit:
 
     @property
     def pk(self) -> int:
-        """Return the image's id, 0 if it is no number."""
-        return int(self.id) if self.id.isascii() and self.id.isdigit() and len(self.id) <= LONGEST_ID else 0
+        """Return the image's id, 0 if it is none."""
+        return to_id(self.id)
 
     def fault(self) -> str:
         """Return what is wrong with the row itself, empty if nothing is."""

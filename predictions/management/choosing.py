@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentTypeError
 from typing import Any, cast
 
 from django.core.management.base import CommandError, CommandParser
 
 from predictions.filters import PredictionFilter
 from predictions.management.reporting import CANNOT_START
-from predictions.models import ImagePrediction, ImagePredictionQuerySet, Status
+from predictions.models import ImagePrediction, ImagePredictionQuerySet, Status, to_id
 
 FILTERS = ("status", "label", "raw_label", "corrected", "model_version", "since", "until")
 MOST_IDS = 10_000  # databases bound the length of a query
@@ -26,7 +27,14 @@ def add_choice(parser: CommandParser) -> None:
     group.add_argument("--model-version", metavar="NAME", help="whose newest answer this model gave")
     group.add_argument("--since", metavar="YYYY-MM-DD", help="uploaded on this day or later")
     group.add_argument("--until", metavar="YYYY-MM-DD", help="uploaded on this day or earlier")
-    group.add_argument("--ids", type=int, nargs="+", metavar="ID", help=f"up to {MOST_IDS} of them")
+    group.add_argument("--ids", type=_id, nargs="+", metavar="ID", help=f"up to {MOST_IDS} of them")
+
+
+def _id(text: str) -> int:
+    """Return an id. Raises ArgumentTypeError."""
+    if pk := to_id(text):
+        return pk
+    raise ArgumentTypeError(f"{text} is no id")
 
 
 def chosen(options: dict[str, Any]) -> ImagePredictionQuerySet:

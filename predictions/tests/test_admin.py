@@ -328,6 +328,18 @@ class TestActions:
         assert len(captured) - len(inserts) <= 40
         assert len(inserts) <= 12
 
+    @pytest.mark.parametrize("pk", ["9" * 19, "9" * 5000, "x", "-1", "²"])
+    @pytest.mark.parametrize("where", [PHOTOS, CORRECTIONS, "/admin/predictions/labelrule/"])
+    def test_made_up_ids_name_nothing(self, admin_client: Client, many: Any, where: str, pk: str) -> None:
+        [photo] = many(1)
+        for action in ("correct", "accept", "undo", "map_together"):
+            data = {"action": action, "_selected_action": [pk], "select_across": "0", "index": "0"}
+            assert admin_client.post(where, {**data, "newest": pk, "confirmed": "yes"}).status_code == 302
+        row = {"form-0-id": pk, "form-0-top_prediction": "lynx", "form-0-confidence": "2"}
+        edited = {"form-TOTAL_FORMS": "1", "form-INITIAL_FORMS": "1", "_save": "Save", **row}
+        assert admin_client.post(where, edited).status_code in {200, 302}
+        assert truth(photo) == ("tabby", 0.5)
+
     def test_too_many_at_once_are_refused(
         self, admin_client: Client, many: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:

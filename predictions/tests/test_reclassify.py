@@ -100,7 +100,7 @@ def test_options_choose_the_rows(console: Console, rows: list[ImagePrediction], 
         (["--model-version", "gone"], "--model-version: Select a valid choice"),
         (["--below", "1.5"], "--below: a confidence is a number from 0 to 1."),
         (["--below", "nan"], "--below: a confidence is a number from 0 to 1."),
-        (["--ids", *range(10_001)], "--ids: at most 10000 at once."),
+        (["--ids", *range(1, 10_002)], "--ids: at most 10000 at once."),
     ],
 )
 def test_wrong_usage_changes_nothing(
@@ -109,6 +109,12 @@ def test_wrong_usage_changes_nothing(
     ran = console("reclassify", *options)
     assert (ran.code, ran.complaint[: len(sentence)]) == (2, sentence)
     assert pending() == []
+
+
+@pytest.mark.parametrize("pk", [2**63, "9" * 5000, 0, "x"])
+@pytest.mark.django_db
+def test_what_no_row_could_have_is_no_id(console: Console, pk: Any) -> None:
+    assert console("reclassify", "--ids", pk).complaint == f"Error: argument --ids: {pk} is no id"
 
 
 @pytest.mark.django_db
