@@ -182,8 +182,13 @@ def _unmark() -> bool:
 
 def read(prediction: ImagePrediction) -> Image.Image:
     """Open an image from its storage; its bytes are then in memory. Raises NotAnImage, FileForbidden and OSError."""
+    return open_image(BytesIO(original(prediction)))
+
+
+def original(prediction: ImagePrediction) -> bytes:
+    """Return an image's file as it is stored. Raises FileNotFoundError, FileForbidden, StorageAway and OSError."""
     try:
-        return open_image(BytesIO(_content(prediction)))
+        return _content(prediction)
     except StorageAway as error:
         if error.refuses and _gives_others(prediction):
             raise FileForbidden(f"The storage refuses {prediction.image_path.name}, and gives others") from error

@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import csv
+import fcntl
+import glob
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path, PurePath
 from typing import IO, Any, Protocol
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
+from predictions import renditions
 from predictions.datasets.foldernames import folder_of
 from predictions.datasets.records import COLUMNS, Split, plain, records, to_cell
 from predictions.models import ImagePrediction, ImagePredictionQuerySet
+from predictions.storage import StorageAway
 
 CSV, JSONL, FOLDER, ZIP = FORMATS = ("csv", "jsonl", "folder", "zip")
 MANIFEST = "manifest.csv"  # in the root of a tree: the records, with each image's place
 STEM_LENGTH = 60
+OLDEST = (1980, 1, 1, 0, 0, 0)  # that a zip file can tell
 
 
 class TargetExists(Exception):
     """There is something where the dataset is to go. The message is a sentence."""
 
 
+class Unreadable(Exception):
+    """The file of an image cannot be read, the others' may be. The message is the end of a sentence."""
+
+
 class Writer(Protocol):
     """Writes records."""
 
     def add(self, row: ImagePrediction, record: dict[str, Any]) -> None:
-        """Write an image. Raises OSError if its file cannot be read."""
+        """Write an image. Raises Unreadable, StorageAway, and OSError if there is no room."""
 
 
 class CsvWriter:
@@ -79,12 +88,10 @@ class FolderWriter:
 
     def add(self, row: ImagePrediction, record: dict[str, Any]) -> None:
         """Copy an image."""
-        place = _place(row, record)
+        place, content = _place(row, record), _content(row)
         path = self.folder / place
-        with row.image_path.open("rb") as source:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as copy:
-                shutil.copyfileobj(source, copy)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
         self.manifest.add(row, {"file": place, **record})
 
 
@@ -96,13 +103,28 @@ class ZipWriter:
 
     def add(self, row: ImagePrediction, record: dict[str, Any]) -> None:
         """Add an image, uncompressed: it is already."""
-        place = _place(row, record)
-        with row.image_path.open("rb") as source:
-            member = ZipInfo(place, max(row.created_at.timetuple()[:6], (1980, 1, 1, 0, 0, 0)))
-            member.external_attr = 0o644 << 16
-            with self.archive.open(member, "w") as copy:
-                shutil.copyfileobj(source, copy)
+        place, content = _place(row, record), _content(row)
+        self.archive.writestr(_member(place, max(row.created_at.timetuple()[:6], OLDEST)), content)
         self.manifest.add(row, {"file": place, **record})
+
+
+def _content(row: ImagePrediction) -> bytes:
+    """Return an image's file. Raises Unreadable and StorageAway."""
+    try:
+        return renditions.original(row)
+    except FileNotFoundError as error:
+        raise Unreadable("the file is no longer in the storage") from error
+    except StorageAway:
+        raise
+    except OSError as error:
+        raise Unreadable(f"the file cannot be read: {error.strerror or error}") from error
+
+
+def _member(name: str, at: tuple[int, ...] = OLDEST) -> ZipInfo:
+    """Return what a zip file says of a file in it; by itself, zipfile says when that was written."""
+    member = ZipInfo(name, at)  # type: ignore[arg-type]  # six numbers
+    member.external_attr = 0o644 << 16
+    return member
 
 
 def _place(row: ImagePrediction, record: dict[str, Any]) -> str:
@@ -127,18 +149,38 @@ def create(target: Path, form: str, *, force: bool = False) -> Iterator[Writer]:
     With `force` it takes the place of an earlier one.
     """
     check(target, form, force=force)
-    for left in target.parent.glob(f".{target.name}.*.partial"):  # by a run that was killed
-        _remove(left)
-    draft = Path(tempfile.mkdtemp(".partial", f".{target.name}.", target.parent))
-    try:
+    with _draft(target) as draft:
         with _writer(draft / target.name, form) as writer:
             yield writer
         if form == FOLDER and target.exists():
             target.rename(draft / "replaced")
         check(target, form, force=force)
         (draft / target.name).replace(target)
+
+
+@contextmanager
+def _draft(target: Path) -> Iterator[Path]:
+    """Give a folder beside the target, which goes at the end; so do those that killed runs have left."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
+        with suppress(OSError), _held(left):
+            _remove(left)
+    draft = Path(tempfile.mkdtemp(".partial", f".{target.name}.", target.parent))
+    try:
+        with _held(draft):
+            yield draft
     finally:
         _remove(draft)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a lock, which ends with the process. Raises BlockingIOError if another process has it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def check(target: Path, form: str, *, force: bool) -> None:
@@ -168,7 +210,10 @@ def _writer(path: Path, form: str) -> Iterator[Writer]:
             with ZipFile(path, "w") as archive:
                 yield ZipWriter(archive, listed)
                 file.flush()
-                archive.write(manifest, MANIFEST, ZIP_DEFLATED)
+                listed_at = _member(MANIFEST)
+                listed_at.compress_type = ZIP_DEFLATED
+                with manifest.open("rb") as source, archive.open(listed_at, "w") as copy:
+                    shutil.copyfileobj(source, copy)
     if form == FOLDER:
         manifest.rename(path / MANIFEST)
 

@@ -12,11 +12,12 @@ from django.core.management.base import CommandError, CommandParser, OutputWrapp
 from django.db import connection
 
 from predictions.datasets import exporting
-from predictions.datasets.exporting import CSV, FOLDER, FORMATS, JSONL, ZIP, TargetExists, Writer
+from predictions.datasets.exporting import CSV, FOLDER, FORMATS, JSONL, ZIP, TargetExists, Unreadable, Writer
 from predictions.datasets.records import Split, records
 from predictions.management.choosing import add_choice, chosen
 from predictions.management.reporting import CANNOT_START, SOME_FAILED, ReportingCommand, progress
 from predictions.models import ImagePredictionQuerySet
+from predictions.storage import StorageAway
 
 STDOUT = Path("-")
 
@@ -59,6 +60,8 @@ class Command(ReportingCommand):
         except BrokenPipeError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its end
             raise CommandError("Whoever read the dataset went away.", returncode=SOME_FAILED) from error
+        except StorageAway as error:
+            raise CommandError(f"{error}. Nothing was written.", returncode=SOME_FAILED) from error
         except OSError as error:
             raise CommandError(f"The dataset cannot be written: {error}", returncode=SOME_FAILED) from error
         where = {"dry_run": options["dry_run"], "target": str(target), "format": form}
@@ -102,9 +105,9 @@ class Command(ReportingCommand):
                 try:
                     if writer:
                         writer.add(row, record)
-                except FileNotFoundError:
+                except Unreadable as error:
                     unreadable.append(row.pk)
-                    self.tell(f"{row}: the file is no longer in the storage")
+                    self.tell(f"{row}: {error}")
                     continue
                 parts[record["split"]] += 1
                 if record["label"] is not None:
