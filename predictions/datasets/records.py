@@ -15,6 +15,7 @@ from predictions.models import Correction, ImagePrediction, ImagePredictionQuery
 from predictions.services import CHUNK
 
 TRAIN, VALIDATION = "train", "validation"
+MODEL, PERSON = "model", "person"  # who labels
 COLUMNS = (
     "id",
     "filename",
@@ -74,7 +75,7 @@ def record(row: ImagePrediction, split: Split) -> dict[str, Any]:
         "filename": row.filename,
         "label": label,
         "confidence": row.confidence,
-        "labelled_by": "model" if by_model else "person" if row.corrected_at else None,
+        "labelled_by": MODEL if by_model else PERSON if row.corrected_at else None,
         "person": word.corrected_by.get_username() if word and word.corrected_by else None,
         "labelled_at": row.classified_at if by_model else row.corrected_at,
         "labelled_in": word.source if word else None,

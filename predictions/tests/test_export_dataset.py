@@ -21,6 +21,7 @@ from predictions import services, tasks
 from predictions.datasets import exporting
 from predictions.datasets.foldernames import folder_of, label_of
 from predictions.datasets.records import COLUMNS, Split, from_cell, record, to_cell
+from predictions.labelmap import LabelMap, LabelRule
 from predictions.models import Correction, ImagePrediction
 from predictions.tests.commands import Console
 
@@ -222,6 +223,18 @@ def test_a_file_that_cannot_be_read_is_told_as_that(
     ran = console("export_dataset", tmp_path / "tree", "--json")
     assert (ran.code, ran.summary["images"], ran.summary["unreadable"]) == (1, 11, [rows[3].pk])
     assert "the file cannot be read: Is a directory" in ran.err
+
+
+def test_a_tree_has_no_class_of_what_the_model_is_unsure_of(
+    console: Console, rows: list[ImagePrediction], tmp_path: Path
+) -> None:
+    LabelRule.objects.bulk_create(LabelRule(label=label, minimum=1) for label in LABELS)
+    LabelMap.forget()
+    ran = console("export_dataset", tmp_path / "tree", "--validation", "0")
+    assert [path.name for path in (tmp_path / "tree" / "train").iterdir()] == ["okapi"]
+    assert "11 are unsure by the label map and were left out" in ran.out
+    table = console("export_dataset", tmp_path / "a.csv", "--json").summary
+    assert (table["images"], table["unsure"]) == (12, 11)
 
 
 def test_exports_of_similar_names_at_once_leave_each_other_alone(

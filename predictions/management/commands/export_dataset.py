@@ -13,7 +13,8 @@ from django.db import connection
 
 from predictions.datasets import exporting
 from predictions.datasets.exporting import CSV, FOLDER, FORMATS, JSONL, ZIP, TargetExists, Unreadable, Writer
-from predictions.datasets.records import Split, records
+from predictions.datasets.records import MODEL, Split, records
+from predictions.labelmap import UNSURE
 from predictions.management.choosing import add_choice, chosen
 from predictions.management.reporting import CANNOT_START, SOME_FAILED, ReportingCommand, progress
 from predictions.models import ImagePredictionQuerySet
@@ -27,10 +28,10 @@ class Command(ReportingCommand):
         "Export images and labels. As csv (for spreadsheets; import_corrections takes it back, edited) or jsonl: one "
         "line per image, with its SHA-256, what the model says and which version of it, and whose the label is: the "
         "model's or a person's, which, since when, and where it was given. As folder or zip: the images as "
-        "train/LABEL/ and validation/LABEL/, with those lines in manifest.csv; what has no label is left out. Which "
-        "part an image belongs to depends on its content and the seed alone. In CSV, text that a spreadsheet could "
-        "take for a formula has an apostrophe before it. The target appears when it is complete. Exit code: 0 all is "
-        "well, 1 files of some images cannot be read, 2 it could not start."
+        "train/LABEL/ and validation/LABEL/, with those lines in manifest.csv; what has no label, or is unsure by the "
+        "label map, is left out. Which part an image belongs to depends on its content and the seed alone. In CSV, "
+        "text that a spreadsheet could take for a formula has an apostrophe before it. The target appears when it is "
+        "complete. Exit code: 0 all is well, 1 files of some images cannot be read, 2 it could not start."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -91,7 +92,7 @@ class Command(ReportingCommand):
         self, rows: ImagePredictionQuerySet, split: Split, writer: Writer | None, *, with_files: bool
     ) -> dict[str, Any]:
         """Write the images; return how many, of which parts and labels, and which could not be read."""
-        parts, labels, unlabelled, unreadable = Counter[str](), Counter[str](), 0, []
+        parts, labels, unlabelled, unsure, unreadable = Counter[str](), Counter[str](), 0, 0, []
         if connection.vendor == "sqlite":
             # Pages of the database mapped into memory, as settings.py has it for speed, count as this process's.
             with connection.cursor() as cursor:
@@ -99,8 +100,9 @@ class Command(ReportingCommand):
         with progress("export", rows.count()) as bar:
             for row, record in records(rows, split):
                 bar.update(1)
-                unlabelled += row.top_prediction is None
-                if row.top_prediction is None and with_files:
+                unlabelled += (is_unlabelled := row.top_prediction is None)
+                unsure += (is_unsure := record["label"] == UNSURE and record["labelled_by"] == MODEL)
+                if with_files and (is_unlabelled or is_unsure):  # neither says what there is to learn
                     continue
                 try:
                     if writer:
@@ -117,6 +119,7 @@ class Command(ReportingCommand):
             "splits": dict(parts),
             "labels": dict(labels.most_common()),
             "unlabelled": unlabelled,
+            "unsure": unsure,
             "unreadable": unreadable,
         }
 
@@ -124,9 +127,11 @@ class Command(ReportingCommand):
         parts = ", ".join(f"{count} for {part}" for part, count in sorted(summary["splits"].items()))
         verb = "would go" if summary["dry_run"] else "went"
         self.stdout.write(f"{summary['images']} images {verb} to {summary['target']}{f': {parts}' if parts else ''}")
+        left = " and were left out" if summary["format"] in {FOLDER, ZIP} else ""
         if summary["unlabelled"]:
-            left = " and were left out" if summary["format"] in {FOLDER, ZIP} else ""
             self.stdout.write(f"{summary['unlabelled']} have no label{left}")
+        if summary["unsure"]:
+            self.stdout.write(f"{summary['unsure']} are unsure by the label map{left}")
 
     def complaint(self, summary: dict[str, Any]) -> str:
         count = len(summary["unreadable"])
