@@ -6,7 +6,7 @@ from predictions.labelmap import validate_label
 
 
 class Migration(migrations.Migration):
-    dependencies = [("predictions", "0018_priority")]
+    dependencies = [("predictions", "0019_priority")]
     operations = [
         migrations.AlterField(
             "imageprediction",
