@@ -4,16 +4,19 @@ import base64
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from django.test import RequestFactory
 from PIL import Image
 from playwright.sync_api import Browser, Dialog, FilePayload, Locator, Page, Route, expect
 
 from classifier.bundle import Bundle
+from config import errors
 from config.tests.browser import Visitor, accessibility
 from config.tests.environment import LABELS, image_bytes
 from config.tests.service import Service, wait_until
@@ -648,6 +651,7 @@ class TestKeyboard:
 
 
 RIVAL = "rival-" + "r" * 60
+ROOT = "root"
 
 
 @pytest.fixture(scope="module")
@@ -671,12 +675,19 @@ def serving(service: Service, small_bundle: Bundle) -> str:
     return str(name)
 
 
+def make_root(service: Service) -> None:
+    """Make the account that may do everything, if it is not there."""
+    code = "from django.contrib.auth.models import User; User.objects.filter(username='root').exists() or"
+    service.manage("shell", "-c", f"{code} User.objects.create_superuser('{ROOT}', password='{ROOT}')")
+
+
 @pytest.fixture(scope="module")
 def addresses(service: Service, serving: str) -> dict[str, str]:
     """Every page by its name, with photos of long names and labels, corrected ones, and one that is refused."""
     ids = stored(service, [LONG_NAME, *names(3)])
     for pk, label in zip(ids, ("l" * 200, "short"), strict=False):
         correct(service, pk, label)
+    make_root(service)
     return {
         "upload": "/",
         "gallery": "/gallery/",
@@ -689,7 +700,12 @@ def addresses(service: Service, serving: str) -> dict[str, str]:
         "two models without answers": f"/dashboard/models/compare/?a={serving}&b={RIVAL}&before=1",
         "a worse model": "/dashboard/models/",
         "login": "/login",
+        "a model to remove": "/dashboard/models/",
+        "forgotten password": "/password/forgotten",
+        "account": "/account/",
+        "password": "/password/change",
         "not found": "/gallery/999999999/",
+        "failed": "/failed",
         "delete": f"/gallery/{ids[0]}/",
     }
 
@@ -705,35 +721,93 @@ PAGES = [
     "two models",
     "two models without answers",
     "a worse model",
+    "a model to remove",
     "login",
+    "forgotten password",
+    "account",
+    "password",
     "not found",
+    "failed",
     "delete",
 ]
+PERSONAL = {"account", "password"}
+
+
+def log_in(page: Page, address: str) -> None:
+    """Log in as somebody who may do everything."""
+    page.goto(address)
+    field(page, "Username").fill(ROOT)
+    field(page, "Password").fill(ROOT)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(lambda url: "login" not in urlsplit(url).path)
+
+
+def fail(route: Route) -> None:
+    """Answer with the page of a failure, which nobody can have on purpose."""
+    answer = errors.respond(RequestFactory().get("/failed"), 500)
+    route.fulfill(status=500, content_type="text/html", body=answer.content)
+
+
+def show_uploads(page: Page) -> None:
+    field(page, "Photos").set_input_files([payload(LONG_NAME), payload("b" * 200, b"no image")])
+    expect(page.get_by_text("File must be an image")).to_be_visible()
+    expect_classified(page, [LONG_NAME])
+
+
+def show_correction(page: Page) -> None:
+    field(page, "Right label").fill("w" * 200)
+    page.get_by_role("button", name="Correct", exact=True).click()
+    expect(page.get_by_role("button", name="Undo", exact=True)).to_be_visible()
+
+
+def show_question(page: Page, button: str, way_out: str) -> None:
+    page.get_by_role("button", name=button).click()
+    expect(page.get_by_role("link", name=way_out)).to_be_visible()
+
+
+def show_details(page: Page) -> None:
+    for summary in page.locator("summary").all():
+        summary.click()
+
+
+def show_token(page: Page) -> None:
+    field(page, "What it is for").fill("w" * 60)
+    page.get_by_role("button", name="Make a token").click()
+    expect(page.get_by_text("It is shown this once only")).to_be_visible()
+
+
+def show_refusal(page: Page) -> None:
+    for entry in page.get_by_role("main").locator("input[type=password]").all():
+        entry.fill("abc")
+    page.get_by_role("button", name="Change").click()
+    expect(page.locator(".errorlist").first).to_be_visible()
+
+
+# What is done on a page, so that it has something to show, and which answer that provokes.
+STATES: dict[str, Callable[[Page], None]] = {
+    "upload": show_uploads,
+    "detail": show_correction,
+    "models": show_details,
+    "two models": show_details,
+    "a worse model": lambda page: show_question(page, f"Promote {RIVAL}", "Leave it as it is"),
+    "a model to remove": lambda page: show_question(page, f"Remove {RIVAL}", "Leave it as it is"),
+    "account": show_token,
+    "password": show_refusal,
+    "delete": lambda page: show_question(page, "Delete", "Keep them"),
+}
+TROUBLES = {"a worse model": "409", "not found": "404", "failed": "500"}
 
 
 def show(visitor: Visitor, addresses: dict[str, str], name: str, **options: object) -> Page:
     """Open a page by its name, in a state that has something to show."""
-    page = visitor.open(addresses[name], **options)  # type: ignore[arg-type]
-    if name == "upload":
-        field(page, "Photos").set_input_files([payload(LONG_NAME), payload("b" * 200, b"no image")])
-        expect(page.get_by_text("File must be an image")).to_be_visible()
-        expect_classified(page, [LONG_NAME])
-    if name == "detail":
-        field(page, "Right label").fill("w" * 200)
-        page.get_by_role("button", name="Correct", exact=True).click()
-        expect(page.get_by_role("button", name="Undo", exact=True)).to_be_visible()
-    if name == "delete":
-        page.get_by_role("button", name="Delete").click()
-        expect(page.get_by_role("link", name="Keep them")).to_be_visible()
-    if name in {"models", "two models"}:
-        for summary in page.locator("summary").all():
-            summary.click()
-    if name == "a worse model":
-        page.get_by_role("button", name=f"Promote {RIVAL}").click()
-        expect(page.get_by_role("button", name="Promote it all the same")).to_be_visible()
-        visitor.forgive("409")
-    if name == "not found":
-        visitor.forgive("404")
+    page = visitor.open(**options)  # type: ignore[arg-type]
+    if name in PERSONAL:
+        log_in(page, "/login")
+    page.route("**/failed", fail)
+    page.goto(addresses[name])
+    STATES.get(name, lambda page: None)(page)
+    if name in TROUBLES:
+        visitor.forgive(TROUBLES[name])
     page.wait_for_load_state("networkidle")
     return page
 
@@ -778,6 +852,35 @@ class TestEveryPage:
                 .map(element => element.outerHTML.slice(0, 80))"""
         )
         assert not small
+
+    @pytest.mark.parametrize("path", ["", "{}/change/"])
+    @pytest.mark.parametrize("width", [360, 1280])
+    def test_what_the_admin_shows_of_photos_is_accessible(
+        self, visitor: Visitor, service: Service, path: str, width: int
+    ) -> None:
+        [pk] = stored(service, names(1))
+        correct(service, pk, "okapi")
+        make_root(service)
+        page = visitor.open(width=width, bypass_csp=True)
+        log_in(page, f"/admin/login/?next=/admin/predictions/imageprediction/{path.format(pk)}")
+        expect(page.locator(".thumbnail, .photo img").first).to_be_visible()
+        # The label of Django's search field is a picture with a text, which that rule does not see.
+        assert [found for found in accessibility(page) if not found.startswith("label-title-only")] == []
+
+
+class TestBanner:
+    def test_a_service_without_a_model_says_so_and_keeps_what_is_uploaded(
+        self, chromium: Browser, tmp_path: Path
+    ) -> None:
+        with Service(tmp_path, None) as service, Visitor(chromium, service.url) as visitor:
+            for scheme in SCHEMES:
+                page = visitor.open("/", width=360, color_scheme=scheme)
+                expect(page.get_by_role("status").filter(has_text="No model is installed")).to_be_visible()
+                field(page, "Photos").set_input_files([payload("early.jpg")])
+                expect(card(page, "early.jpg").get_by_text("Waiting for the model")).to_be_visible()
+                assert page.locator("html").evaluate("root => root.scrollWidth - root.clientWidth") <= 0
+                assert not accessibility(page)
+            assert not visitor.troubles
 
 
 class TestModels:
@@ -957,15 +1060,9 @@ class TestLabelRules:
         service.manage("shell", "-c", "from predictions.labelmap import LabelRule; LabelRule.objects.all().delete()")
 
     def enter(self, visitor: Visitor, service: Service, **options: Any) -> Page:
-        name = f"root-{uuid.uuid4().hex[:8]}"
-        make = (
-            f"from django.contrib.auth.models import User; User.objects.create_superuser('{name}', password='{name}')"
-        )
-        service.manage("shell", "-c", make)
-        page = visitor.open("/admin/login/?next=/admin/predictions/labelrule/add/", width=360, **options)
-        page.get_by_label("Username").fill(name)
-        page.get_by_label("Password").fill(name)
-        page.get_by_role("button", name="Log in").click()
+        make_root(service)
+        page = visitor.open(width=360, **options)
+        log_in(page, "/admin/login/?next=/admin/predictions/labelrule/add/")
         expect(page.get_by_label("Model's labels")).to_be_visible()
         return page
 
