@@ -7,6 +7,7 @@ import argparse
 import colorsys
 import os
 import random
+import shutil
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +16,7 @@ from tempfile import TemporaryDirectory
 from PIL import Image, ImageDraw, ImageFilter
 from playwright.sync_api import FilePayload, Page, expect, sync_playwright
 
+from classifier.bundle import Bundle
 from config.tests.browser import ARGUMENTS, CHROMIUM, Visitor
 from config.tests.environment import KERAS_FILES, ROOT, build_small, pytest_unconfigure
 from config.tests.service import Service
@@ -24,6 +26,7 @@ FEWEST_COLOURS = 16
 LARGEST = 150_000  # bytes of one screenshot: they are fetched with every clone
 FORMATS = {".jpg", ".jpeg", ".png", ".webp"}
 WORDS = "dunes harbour meadow lanterns tulips reef glacier market orchard canyon aurora kites"
+ACCOUNT = "labeler"
 NOT_A_PHOTO: FilePayload = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"}
 WEIGHTS = ROOT.parent / "shared" / "model" / "keras"  # beside the project, as .ci/run finds them
 
@@ -62,17 +65,33 @@ def photos(folder: Path | None) -> list[FilePayload]:
     return [{"name": name, "mimeType": "image/jpeg", "buffer": content} for name, content in shown]
 
 
-def serve(folder: Path) -> Service:
-    """Return a service, not yet started, with the real model if its weights are at hand, else a small one."""
+def bundles(folder: Path, files: list[FilePayload]) -> list[Bundle]:
+    """Return the real model and the same in 8-bit integers if its weights are at hand, else a small one alone."""
     homes = [Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")), WEIGHTS]
     real = next((home for home in homes if all((home / "models" / name).exists() for name in KERAS_FILES)), None)
-    if real:
-        os.environ["KERAS_HOME"] = str(real)
-        from classifier.export import export  # TensorFlow
-        from classifier.sources import mobilenet_v2
+    if not real:
+        return [build_small(folder / "bundle")]
+    os.environ["KERAS_HOME"] = str(real)
+    from classifier.export import export  # TensorFlow
+    from classifier.sources import mobilenet_v2
 
-        return Service(folder, export(mobilenet_v2(), folder / "bundle"))
-    return Service(folder, build_small(folder / "bundle"))
+    seen = []
+    for file in files:
+        seen.append(folder / file["name"])
+        seen[-1].write_bytes(file["buffer"])
+    return [export(mobilenet_v2(), folder / "bundle"), export(mobilenet_v2(), folder / "bundle", calibrate=seen)]
+
+
+def add(service: Service, bundle: Bundle) -> None:
+    """Install a version beside the one that serves, and have it answer all photos."""
+    target = service.folder / "var" / "models" / bundle.name
+    shutil.copytree(bundle.path, target)
+    code = (
+        "from pathlib import Path; from classifier.bundle import Bundle; from classifier.models import ModelVersion;"
+        f"ModelVersion.objects.install(Bundle.read(Path({str(target)!r})), serve=False)"
+    )
+    service.manage("shell", "-c", code)
+    service.manage("models", "evaluate", bundle.name)
 
 
 def save(page: Page, path: Path) -> None:
@@ -121,18 +140,35 @@ def shoot(visitor: Visitor, files: list[FilePayload], scheme: str, to: Path) -> 
     page.get_by_role("article").first.get_by_role("link").click()
     expect(page.get_by_label("Right label")).to_be_visible()
     save(page, to / f"detail-{scheme}.png")
-    for name, path in (("dashboard", "/dashboard/"), ("not-found", "/gallery/999999/")):
+    for name, path in (("dashboard", "/dashboard/"), ("models", "/dashboard/models/"), ("not-found", "/gallery/0/")):
         page.goto(path)
         save(page, to / f"{name}-{scheme}.png")
+    page.goto("/dashboard/models/")
+    if (compare := page.get_by_role("button", name="Compare")).count():
+        compare.click()
+        save(page, to / f"compare-{scheme}.png")
+    page.goto("/login?next=/account/")
+    save(page, to / f"login-{scheme}.png")
+    page.get_by_label("Username").fill(ACCOUNT)
+    page.get_by_label("Password").fill(ACCOUNT)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("button", name="Make a token")).to_be_visible()
+    save(page, to / f"account-{scheme}.png")
 
 
 def shoot_all(files: list[FilePayload], to: Path) -> None:
     """Fill a service and save every page of it, light and dark."""
     to.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as folder, serve(Path(folder)) as service, sync_playwright() as playwright:
+    with TemporaryDirectory() as folder, sync_playwright() as playwright:
+        first, *others = bundles(Path(folder), files)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        with Visitor(browser, service.url) as visitor:
+        with Service(Path(folder), first) as service, Visitor(browser, service.url) as visitor:
             fill(visitor, files)
+            for bundle in others:
+                add(service, bundle)
+            user = f"User.objects.create_user('{ACCOUNT}', password='{ACCOUNT}')"
+            make = f"from django.contrib.auth.models import *; {user}.groups.set(Group.objects.filter(name='labelers'))"
+            service.manage("shell", "-c", make)
             for scheme in ("light", "dark"):
                 shoot(visitor, files, scheme, to)
         browser.close()
