@@ -16,10 +16,13 @@ from django.utils.text import format_lazy
 from classifier.models import ModelVersion
 from predictions.labelmap import UNSURE, LabelMap
 from predictions.models import LABEL_LENGTH, ImagePrediction, ImagePredictionQuerySet, Status
+from predictions.ordering import along_order
 
 # Each ends with a column that is unique, so that neighbours and pages are unambiguous.
 ORDERS = {"-id": ("-id",), "id": ("id",), "-confidence": ("-confidence", "-id"), "confidence": ("confidence", "id")}
 FEW = 1000
+# So many images that pass a filter are sorted; more are met soon enough on the way.
+COMMON = 10_000
 # In every time zone these are days that a datetime can hold.
 EARLIEST, LATEST = date.min + timedelta(days=1), date.max - timedelta(days=1)
 
@@ -108,6 +111,16 @@ class PredictionFilter(django_filters.FilterSet):
         """Return the versions by their names, read once: to be chosen from, and to check what was chosen."""
         return {version.name: version for version in ModelVersion.objects.all()}
 
+    def filter_queryset(self, queryset: Any) -> Any:
+        """Return the rows in their order, a page of which is found soon."""
+        rows = super().filter_queryset(queryset)
+        # A search in the order of confidence has asked already how much it finds.
+        return rows if self._valid().get("q") and self._is_by_confidence else along_order(rows, COMMON)
+
+    @property
+    def _is_by_confidence(self) -> bool:
+        return "confidence" in (self._valid().get("ordering") or "")
+
     @cached_property
     def asked(self) -> set[str]:
         """Return the names of the filters that are made use of."""
@@ -132,7 +145,7 @@ class PredictionFilter(django_filters.FilterSet):
     def search(self, rows: ImagePredictionQuerySet, name: str, words: str) -> ImagePredictionQuerySet:
         """Keep those whose file name or label contains the words, in any case: the label shown or the model's own."""
         text = Q(filename__icontains=words) | Q(top_prediction__icontains=words) | LabelMap.current().search(words)
-        if "confidence" in (self._valid().get("ordering") or ""):
+        if self._is_by_confidence:
             # If few are found, those are sorted. Otherwise all would be looked up, one by one, in the order's index.
             few = list(ImagePrediction.objects.order_by().filter(text).values_list("pk", flat=True)[: FEW + 1])
             if len(few) <= FEW:

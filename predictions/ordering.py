@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from django.db import connections
-from django.db.models import Func, Lookup, QuerySet
+from django.db.models import Exists, Func, Lookup, QuerySet
 from django.db.models.expressions import Col
 from django.db.models.lookups import Exact, IsNull
 
@@ -27,7 +27,7 @@ class Unindexed(Func):
 def along_order(rows: Rows, common: int) -> Rows:
     """Return the same rows. If a filter lets at most `common` rows pass, those are sorted; else all are met in order.
 
-    Each filter is asked by itself, of its index. What is searched for in texts has none, and is left as it is.
+    One query asks how much each filter lets pass, of its index. What is searched for in texts has none, and stays.
     """
     if connections[rows.db].vendor != "sqlite":
         return rows
@@ -42,7 +42,9 @@ def along_order(rows: Rows, common: int) -> Rows:
     if len(filters) <= len(fitting[:1]):
         return rows
     every = rows.model._default_manager.order_by()
-    rare = [column for column, found in filters.items() if not every.filter(*found)[common:].exists()]
+    more = [Exists(every.filter(*found)[common:]) for found in filters.values()]
+    are_common = next(iter(every.values_list(*more)[:1]), ())
+    rare = [column for column, is_common in zip(filters, are_common, strict=False) if not is_common]
     walked = rows.all()
     unindexed = [column for column in filters if rare or column not in fitting]
     walked.query.where = walked.query.where.replace_expressions({column: Unindexed(column) for column in unindexed})

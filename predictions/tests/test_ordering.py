@@ -9,6 +9,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.test import Client
 
+from predictions import filters
 from predictions.admin import lists
 from predictions.filters import PredictionFilter, beyond
 from predictions.models import ImagePrediction
@@ -22,6 +23,7 @@ ROWS = 1000
 @pytest.fixture(autouse=True)
 def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lists, "COMMON", ROWS // 10)
+    monkeypatch.setattr(filters, "COMMON", ROWS // 10)
     fill(ROWS)
 
 
@@ -49,6 +51,19 @@ def test_the_rows_and_their_order_are_the_same(common: int) -> None:
     for rows in queries():
         expected = list(rows.values_list("pk", flat=True)[:50])
         assert list(along_order(rows, common).values_list("pk", flat=True)[:50]) == expected, rows.query
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL has statistics")
+@pytest.mark.parametrize(("query", "plan"), [
+    ("status=done&ordering=-confidence", "SEARCH photo USING INDEX by_confidence"),
+    ("status=failed&ordering=-confidence", "USING INDEX by_status .* USE TEMP B-TREE"),
+    ("corrected=true&ordering=confidence", "LIST SUBQUERY .* USING INDEX corrected .*USE TEMP B-TREE"),
+    ("since=2024-01-02", "SCAN photo$"),
+    ("status=done&label=nothing", "USING INDEX by_label"),
+])  # fmt: skip
+def test_gallery_and_api_read_by_an_index(query: str, plan: str) -> None:
+    asked = dict(pair.split("=") for pair in query.split("&"))
+    assert_plan(PredictionFilter(asked, ImagePrediction.objects.all()).qs, plan)
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL has statistics")
