@@ -43,7 +43,7 @@ def assert_answer(sample: Sample, status: int, answer: bytes) -> None:
         assert_fate(sample, Fate.NOT_DONE if sample.fate is Fate.NOT_DONE else Fate.REFUSED, reason)
 
 
-@pytest.mark.parametrize(("first", "entrance"), enumerate(ENTRANCES))
+@pytest.mark.parametrize(("first", "entrance"), list(enumerate(ENTRANCES)))
 def test_a_third_of_the_small_files_each(
     client: Client, model: ModelVersion, live_cluster: LiveCluster, first: int, entrance: str
 ) -> None:
