@@ -811,7 +811,8 @@ def show(visitor: Visitor, addresses: dict[str, str], name: str, **options: obje
         log_in(page, "/login")
     page.route("**/failed", fail)
     page.goto(addresses[name])
-    STATES.get(name, lambda page: None)(page)
+    if name in STATES:
+        STATES[name](page)
     if name in TROUBLES:
         visitor.forgive(TROUBLES[name])
     page.wait_for_load_state("networkidle")
