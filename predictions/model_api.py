@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from predictions import comparison, registry
-from predictions.api import BODY, DENIED
+from predictions.api import BODY, DENIED, NO_PAGE
 from predictions.pagination import LinkHeaderPagination
 from predictions.serializers import (
     ComparedSerializer,
@@ -65,7 +65,7 @@ class ModelVersionViewSet(GenericViewSet[Any]):
         }
         return forms.get(self.action or "", ModelVersionSerializer)
 
-    @extend_schema(responses={200: ModelVersionSerializer(many=True), **DENIED})
+    @extend_schema(responses={200: ModelVersionSerializer(many=True), **NO_PAGE, **DENIED})
     def list(self, request: Request) -> Response:
         """List all versions, the serving one first, removed ones last; the Link header names the next page."""
         page = self.paginate_queryset(self.get_queryset())

@@ -32,7 +32,7 @@ negative_data_rejection.expected-statuses = [
 ]
 
 [[operations]]
-include-name = ["GET /predictions/", "POST /predictions/", "POST /models/{name}/promote/"]
+include-name = ["GET /predictions/", "GET /models/", "POST /predictions/", "POST /models/{name}/promote/"]
 checks.negative_data_rejection.enabled = false
 """
 
