@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
+from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
 from django_q.pusher import pusher
@@ -117,19 +118,27 @@ def test_a_step_that_fails_ends_neither_the_sweep_nor_the_sweeping(caplog: pytes
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_cluster_leaves_the_bells_that_its_workers_cannot_hear_to_others() -> None:
+def test_a_cluster_leaves_the_bells_that_its_workers_cannot_hear_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     queue.ring(30)
     taken, full = Queue(maxsize=Conf.QUEUE_LIMIT), Flag()
+    broker = get_broker()
+    dequeue = broker.dequeue
+
+    def end_with_one_more_in_hand() -> Any:
+        bells = dequeue()
+        if taken.full():
+            full.set()
+        return bells
 
     def let_it_end() -> None:
-        while not taken.full():
+        while not full.is_set():
             time.sleep(0.01)
-        full.set()
-        taken.get()  # it waits with one more in its hand
+        taken.get()
 
+    monkeypatch.setattr(broker, "dequeue", end_with_one_more_in_hand)
     waiter = Thread(target=let_it_end)
     waiter.start()
-    pusher(taken, full)
+    pusher(taken, full, broker)
     waiter.join()
     assert OrmQ.objects.filter(lock__gt=timezone.now()).count() == Conf.WORKERS + 1
 
