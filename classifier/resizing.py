@@ -43,13 +43,16 @@ def resize(
         if image.mode.startswith(("I", "F")):
             return _eight_bits(image, size, box, resample)
         # Colours are averaged by how much of them is seen: with their alpha multiplied in.
-        mode = "RGBa" if image.has_transparency_data else "RGB"
-        if image.mode == mode and image.width * image.height <= STRIP:
+        mode = "RGBa" if image.has_transparency_data else "LAB" if image.mode == "LAB" else "RGB"
+        if image.mode == mode == "RGB" and image.width * image.height <= STRIP:
             return image.resize(size, resample, box=box)
         small = _scale(image, mode, size, box, resample)
     except DECODER_ERRORS as error:
         raise NotAnImage(f"The image is damaged and cannot be decoded: {error}") from error
-    return _on_white(small) if small.mode == "RGBa" else small
+    if small.mode == "RGBa":
+        return _on_white(small)
+    # Of LAB the few pixels of the result are converted: all of 37 megapixels would take 6 seconds.
+    return small.convert("RGB") if small.mode == "LAB" else small
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
