@@ -22,7 +22,7 @@ from predictions.models import Classification, Correction, ImagePrediction, Recl
 from predictions.tests.commands import Console
 
 Submit = Callable[..., ImagePrediction]
-COUNT = 48
+COUNT = 32
 
 
 @pytest.fixture
@@ -191,18 +191,29 @@ def test_requeueing_and_its_record_are_one(
 
 # --- Real processes, really killed ---
 
+in_one_process = pytest.mark.xdist_group("reclassify")  # the images are classified once for all of them
 
-@pytest.fixture
-def commands(small_bundle: Bundle, tmp_path: Path) -> Iterator[Commands]:
+
+@pytest.fixture(scope="module")
+def classified(small_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     """Classified images that take a while to decode."""
-    with Commands(tmp_path, small_bundle, LEASE_SECONDS="4") as commands:
-        (tmp_path / "in").mkdir()
+    folder = tmp_path_factory.mktemp("reclassify")
+    with Commands(folder, small_bundle, LEASE_SECONDS="4") as commands:
+        (folder / "in").mkdir()
         picture = image_bytes("PNG", size=(2500, 2000))
         for number in range(COUNT):
-            (tmp_path / "in" / f"{number:02}.png").write_bytes(picture + b"%d" % number)
-        commands.manage("import_images", str(tmp_path / "in"))
-        commands.manage("reclassify", "--all")
+            (folder / "in" / f"{number:02}.png").write_bytes(picture + b"%d" % number)
+        commands.manage("import_images", str(folder / "in"))
         yield commands
+
+
+@pytest.fixture
+def commands(classified: Commands) -> Commands:
+    """The same, all done, and no run to resume, whatever the test before has left."""
+    unfinished = "SELECT count(*) FROM predictions_imageprediction WHERE status <> 'done'"
+    if classified.query(unfinished) != [(0,)] or classified.query("SELECT 1 FROM predictions_reclassification"):
+        classified.manage("reclassify", "--all", "--anew")
+    return classified
 
 
 def state(commands: Commands) -> dict[int, tuple[str, str]]:
@@ -222,6 +233,7 @@ def summary(process: subprocess.Popen[str]) -> dict[str, Any]:
     return result
 
 
+@in_one_process
 @pytest.mark.parametrize("whom", ["it alone", "all its processes"])
 def test_killed_half_way_and_resumed_no_image_is_lost_or_done_twice(commands: Commands, whom: str) -> None:
     before = state(commands)
@@ -251,6 +263,7 @@ def test_killed_half_way_and_resumed_no_image_is_lost_or_done_twice(commands: Co
     assert all(row[1] > after[pk][1] for pk, row in state(commands).items())
 
 
+@in_one_process
 def test_a_process_that_dies_is_replaced(commands: Commands) -> None:
     before = state(commands)
     running = commands.begin("reclassify", "--all", "--json")
@@ -262,6 +275,7 @@ def test_a_process_that_dies_is_replaced(commands: Commands) -> None:
     assert all(row[1] > before[pk][1] for pk, row in state(commands).items())
 
 
+@in_one_process
 def test_ctrl_c_ends_it_with_a_sentence_and_leaves_no_claim(commands: Commands) -> None:
     before = state(commands)
     running = commands.begin("reclassify", "--all", "--json")
@@ -275,6 +289,7 @@ def test_ctrl_c_ends_it_with_a_sentence_and_leaves_no_claim(commands: Commands) 
     assert summary(commands.begin("reclassify", "--all", "--json"))["resumed"]
 
 
+@in_one_process
 def test_another_choice_or_anew_does_not_resume(commands: Commands) -> None:
     before = state(commands)
     first = commands.begin("reclassify", "--all")
