@@ -135,11 +135,11 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 # Bytes that a decoder takes for each pixel, with Pillow's own copy, measured: of WebP the canvas, the one before it and
 # what it hands over; of AVIF and HEIC the planes and what is made of them; without and with alpha.
-TAKES = {"WEBP": (16.1, 17.1), "HEIF": (7.6, 8.6), "AVIF": (11.2, 12)}
+TAKES = {"WEBP": (17, 18), "HEIF": (7.6, 8.6), "AVIF": (11.2, 12)}
 DEEP = 8  # for HEIC of more than 8 bits
 # Beside the pixels: strips that are converted, and what TIFF and BMP are shown as. Others' decoders take theirs before.
-STRIPS = 12_000_000
-SHOWN = 28_000_000
+STRIPS = 18_000_000
+SHOWN = 22_000_000
 ONE_BYTE, TWO_BYTES = {"1", "L", "P"}, {"I;16", "I;16B", "I;16L", "I;16N"}
 UNCOMPRESSED, JPEG_IN_TIFF = 1, 7  # TIFF's Compression
 

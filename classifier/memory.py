@@ -1,5 +1,10 @@
-"""A bound on what decoding takes, for files whose headers lie: the kernel refuses more, and the decoder gives up."""
+"""A bound on what decoding takes, for files whose headers lie: the kernel refuses more, and the decoder gives up.
 
+And what a process can give back.
+"""
+
+import ctypes
+import mmap
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +13,7 @@ from pathlib import Path
 from classifier.images import NotAnImage
 
 STATM = Path("/proc/self/statm")
+MAPS = Path("/proc/self/maps")
 SLACK_MB = 10  # a decoder's stack and tables, strips, the encoder of thumbnails
 
 
@@ -32,3 +38,19 @@ def at_most(megabytes: float) -> Iterator[None]:
         raise NotAnImage(f"Decoding the image takes more than the {megabytes:.0f} MB that are granted") from error
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def give_back(path: Path) -> None:
+    """Let go of the pages of a file that this process has mapped and hardly reads again; the next read fetches them.
+
+    Where the kernel does not tell what is mapped, as outside Linux, they stay.
+    """
+    if not MAPS.exists():
+        return
+    madvise = ctypes.CDLL(None).madvise
+    madvise.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    for line in MAPS.read_text().splitlines():
+        place, *_, name = line.split(maxsplit=5)
+        if name == str(path.resolve()):
+            begin, end = (int(address, 16) for address in place.split("-"))
+            madvise(begin, end - begin, mmap.MADV_DONTNEED)

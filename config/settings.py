@@ -210,7 +210,7 @@ MAX_UPLOAD_MB = env.int("MAX_UPLOAD_MB", default=20)
 MAX_UPLOAD_MEGAPIXELS = env.int("MAX_UPLOAD_MEGAPIXELS", default=50)
 # Store originals without EXIF, XMP, comments and the like; refuse formats from which they cannot be taken losslessly.
 STRIP_METADATA = env.bool("STRIP_METADATA", default=False)
-# What an image may take, with its file, beside the 110 MB of a worker: decoded, 44 megapixels of a PNG in colour do, 25
+# What an image may take, with its file, beside the 110 MB of a worker: decoded, 43 megapixels of a PNG in colour do, 25
 # of a HEIC, 11 of a WebP.
 MAX_DECODED_MB = env.int("MAX_DECODED_MB", default=190)
 DATA_UPLOAD_MAX_NUMBER_FILES = 1000  # one selection in the browser's form

@@ -1,5 +1,7 @@
 """What decoding takes is read off the header, and bounded where the header lies."""
 
+import mmap
+import resource
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from classifier.images import NotAnImage, decoded_bytes, open_image
-from classifier.memory import at_most
+from classifier.memory import at_most, give_back
 from classifier.resizing import resize
 from predictions.tests.corpus import boxes_patched, encode, picture, planes_jpeg
 
@@ -21,6 +23,11 @@ def peak() -> int:
     """Return the most bytes that this process has held in memory since forget_peak()."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def held() -> int:
+    """Return the bytes that this process has in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def forget_peak() -> None:
@@ -80,3 +87,15 @@ def test_more_than_granted_is_the_images_fault_and_the_next_one_is_fine() -> Non
     with pytest.raises(NotAnImage, match="more than the 10 MB"), at_most(10):
         np.ones(20_000_000)
     assert np.ones(20_000_000).sum() == 20_000_000
+
+
+@linux
+def test_what_a_mapped_file_takes_is_given_back_and_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(b"weights " * 4_000_000)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert mapped.rfind(b"nothing") == -1  # which reads every page
+        before = held()
+        give_back(path)
+        assert before - held() > 25 * MEGABYTE
+        assert mapped[-8:] == b"weights "
