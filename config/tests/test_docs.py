@@ -15,7 +15,7 @@ from config.tests.service import Service
 README = (ROOT / "README.md").read_text()
 SOURCES = (
     "config/settings.py",
-    "config/worker.py",
+    "config/clients.py",
     "deploy/gunicorn.conf.py",
     "predictions/tests/test_inputs.py",
     "Makefile",

@@ -137,7 +137,7 @@ def parameters(given: Any) -> dict[str, Any]:
 
 
 def line_of(request: Request, wanted: dict[str, Any]) -> Line:
-    """Return the client's line: for how long it is held, and how one waits on it (config/worker.py)."""
+    """Return the client's line: for how long it is held, and how one waits on it (config/clients.py)."""
     longest = settings.INFER_SECONDS
     return Line(min(longest, wanted.get("timeout", longest)), request.META.get("client.pause", sleep))
 
