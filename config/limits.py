@@ -2,16 +2,14 @@
 
 import hashlib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv6Address, ip_address
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.forms import PasswordResetForm
 from django.contrib.auth.models import User
-from django.contrib.auth.views import PasswordResetView
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
@@ -21,6 +19,7 @@ from config import rates
 from config.errors import respond
 from config.rates import Tally, TooManyRequests
 
+T = TypeVar("T")
 FREE = {"ping", "livez", "readyz", "v2-live", "v2-ready"}
 # What pages ask for by themselves: a look at a gallery is sixty of these.
 PARTS = {"thumbnail", "view", "image", "card"}
@@ -80,18 +79,6 @@ class UserThrottle(BaseThrottle):
         return True
 
 
-class LimitedPasswordResetView(PasswordResetView):
-    """Django's, with the rate of wrong passwords, by address and by e-mail address: it sends letters to strangers."""
-
-    def form_valid(self, form: PasswordResetForm) -> HttpResponse:
-        """Send the letter. Raises TooManyRequests, whether or not somebody has that e-mail address."""
-        names = [f"address:{address(self.request.META)}", f"letter:{digest(form.cleaned_data['email'].casefold())}"]
-        tally = rates.count("logins", names)
-        if tally and tally.left < 0:
-            raise TooManyRequests(tally)
-        return super().form_valid(form)
-
-
 class PasswordBackend(ModelBackend):
     """Django's, for which whoever failed too often has to wait, on the login page, the admin's or in the API.
 
@@ -103,16 +90,19 @@ class PasswordBackend(ModelBackend):
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
     ) -> User | None:
         """Return the user of that name and password, if there is one. Raises TooManyRequests."""
-        if request is None or username is None:
-            return super().authenticate(request, username, password, **kwargs)
-        names = [f"address:{address(request.META)}", f"name:{digest(username)}"]
-        tally = rates.count("logins", names, 0)
-        if tally and tally.left < 1:
-            raise TooManyRequests(tally)
-        user = super().authenticate(request, username, password, **kwargs)
-        if user is None:
-            rates.count("logins", names)
-        return user
+        authenticate = partial(super().authenticate, request, username, password, **kwargs)
+        return authenticate() if request is None or username is None else guess(request.META, username, authenticate)
+
+
+def guess(meta: dict[str, Any], name: str, check: Callable[[], T]) -> T:
+    """Return what a check of somebody's password says, and count it if that is no. Raises TooManyRequests."""
+    names = [f"address:{address(meta)}", f"name:{digest(name)}"]
+    tally = rates.count("logins", names, 0)
+    if tally and tally.left < 1:
+        raise TooManyRequests(tally)
+    if not (found := check()):
+        rates.count("logins", names)
+    return found
 
 
 def refuse(request: HttpRequest, tally: Tally) -> HttpResponse:

@@ -9,9 +9,7 @@ from django.contrib.auth.views import (
     LoginView,
     LogoutView,
     PasswordChangeDoneView,
-    PasswordChangeView,
     PasswordResetCompleteView,
-    PasswordResetConfirmView,
     PasswordResetDoneView,
 )
 from django.http import HttpRequest
@@ -21,8 +19,7 @@ from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerSplitView
 
-from config import health
-from config.limits import LimitedPasswordResetView
+from config import health, passwords
 
 admin.autodiscover()
 
@@ -52,11 +49,13 @@ urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}icon.svg"), name="favicon"),
     path("login", LoginView.as_view(), name="login"),
     path("logout", LogoutView.as_view(), name="logout"),
-    path("password/change", PasswordChangeView.as_view(), name="password_change"),
+    # The admin's own would let one guess at the old password, and leave the tokens.
+    path("admin/password_change/", passwords.ChangeView.as_view(), name="password_change"),
+    path("password/change", passwords.ChangeView.as_view(), name="password_change"),
     path("password/changed", PasswordChangeDoneView.as_view(), name="password_change_done"),
-    path("password/forgotten", LimitedPasswordResetView.as_view(), name="password_reset"),
+    path("password/forgotten", passwords.ResetView.as_view(), name="password_reset"),
     path("password/sent", PasswordResetDoneView.as_view(), name="password_reset_done"),
-    path("password/<uidb64>/<token>", PasswordResetConfirmView.as_view(), name="password_reset_confirm"),
+    path("password/<uidb64>/<token>", passwords.ResetConfirmView.as_view(), name="password_reset_confirm"),
     path("password/new", PasswordResetCompleteView.as_view(), name="password_reset_complete"),
     path("admin/", admin.site.urls),
     path("", include("predictions.urls")),

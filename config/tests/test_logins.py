@@ -89,3 +89,38 @@ def test_no_name_and_no_token_is_legible_in_the_counts(client: Client, allow: An
     counter: Any = rates.counter("memory://")
     assert len(counter) == 4  # reads and failures, each by two names
     assert not [key for key in counter._counts if "ada" in key or basic("ada", "secret-of-ada")["Authorization"] in key]
+
+
+def change(client: Client, old: str, address: str = "192.0.2.1", path: str = "/password/change") -> int:
+    new = "quite another phrase"
+    data = {"old_password": old, "new_password1": new, "new_password2": new}
+    return client.post(path, data, REMOTE_ADDR=address).status_code
+
+
+@pytest.mark.parametrize("path", ["/password/change", "/admin/password_change/"])
+def test_whoever_finds_an_open_session_cannot_guess_its_password(
+    client: Client, allow: Any, ada: User, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow(logins="3/hour")
+    client.force_login(ada)
+    assert [change(client, f"guess{n}", f"192.0.2.{n}", path) for n in range(5)] == [200, 200, 200, 429, 429]
+    assert log_in(Client(), "/login", "ada", "lovelace", "192.0.2.9").status_code == 429
+    monkeypatch.setattr(User, "check_password", lambda *_: pytest.fail("a password was looked at"))
+    assert change(client, "lovelace", "192.0.2.9", path) == 429
+
+
+def test_from_one_address_many_passwords_are_not_guessed_by_changing_them(allow: Any) -> None:
+    allow(logins="3/hour")
+    found = []
+    for number in range(4):
+        client = Client()
+        client.force_login(User.objects.create_user(f"name{number}", password="lovelace"))
+        found.append(change(client, "x"))
+    assert found == [200, 200, 200, 429]
+
+
+def test_a_right_old_password_is_never_counted(client: Client, allow: Any, ada: User) -> None:
+    allow(logins="1/hour")
+    client.force_login(ada)
+    assert change(client, "lovelace") == 302
+    assert log_in(Client(), "/login", "ada", "quite another phrase").status_code == 302

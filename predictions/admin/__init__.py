@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 
 from classifier.admin import ReadOnly
 from predictions import services
+from predictions.admin import accounts as accounts
 from predictions.admin import actions, filters
 from predictions.admin import rules as rules
 from predictions.admin.lists import PER_PAGE, BoundedChangeList, ListAdmin, PhotoChangeList

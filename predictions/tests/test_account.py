@@ -136,6 +136,62 @@ def test_a_forgotten_password_is_replaced_by_letter(ada: User) -> None:
     assert "holds no more" in Client().get(link[1], follow=True).content.decode()
 
 
+OLD, NEW = "countess of lovelace", "quite another phrase"
+NEW_TWICE = {"new_password1": NEW, "new_password2": NEW}
+
+
+def change_it(ada: User, client: Client) -> Any:
+    return client.post("/password/change", {"old_password": OLD, **NEW_TWICE}, follow=True)
+
+
+def forget_it(ada: User, client: Client) -> Any:
+    client.post("/password/forgotten", {"email": ada.email})
+    path = str(mail.outbox[-1].body).partition("http://testserver")[2].split()[0]
+    form: Any = client.get(path, follow=True)
+    return client.post(form.redirect_chain[-1][0], NEW_TWICE, follow=True)
+
+
+def have_it_set(ada: User, client: Client) -> Any:
+    root = Client()
+    root.force_login(User.objects.create_superuser("root"))
+    data = {"password1": NEW, "password2": NEW, "usable_password": "true"}
+    return root.post(f"/admin/auth/user/{ada.pk}/password/", data, follow=True)
+
+
+@pytest.mark.parametrize("way", [change_it, forget_it, have_it_set])
+def test_with_the_password_end_all_tokens_and_other_sessions(client: Client, ada: User, way: Any) -> None:
+    """Somebody who knew the old one may have made tokens, and nobody can tell which."""
+    tokens = [make(client), make(client, "for ever", days="")]
+    other, _ = Client(), ApiToken.objects.create(User.objects.create_user("bob"), name="bob's")
+    other.force_login(ada)
+    assert way(ada, client).status_code == 200
+    assert Client().login(username="ada", password=NEW)
+    assert [use(token).status_code for token in tokens] == [401, 401]
+    assert other.get("/account/").status_code == 302
+    assert ApiToken.objects.get().name == "bob's"
+
+
+@pytest.mark.parametrize("wrong", [{"old_password": "x"}, {"new_password2": "x"}, {"new_password1": ""}])
+def test_a_password_that_is_not_changed_ends_no_token(client: Client, ada: User, wrong: dict[str, str]) -> None:
+    token = make(client)
+    assert client.post("/password/change", {"old_password": OLD, **NEW_TWICE, **wrong}).status_code == 200
+    assert use(token).status_code == 200
+
+
+def test_the_pages_say_so_before_and_after(client: Client, ada: User) -> None:
+    assert "your tokens are revoked" in client.get("/password/change").content.decode()
+    assert "make new ones" in change_it(ada, client).content.decode()
+
+
+def test_the_admin_has_the_same_page(client: Client, ada: User) -> None:
+    ada.is_staff = True
+    ada.save()
+    token = make(client)
+    assert "your tokens are revoked" in client.get("/admin/password_change/").content.decode()
+    client.post("/admin/password_change/", {"old_password": OLD, **NEW_TWICE})
+    assert use(token).status_code == 401
+
+
 def test_an_unknown_address_gets_no_letter_and_the_same_answer(ada: User) -> None:
     response = Client().post("/password/forgotten", {"email": "nobody@example.org"}, follow=True)
     assert "on its way" in response.content.decode()
