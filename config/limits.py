@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from functools import lru_cache, partial
+from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
 from typing import Any, TypeVar
 
@@ -34,9 +35,13 @@ class RateLimitMiddleware:
         rates.counter(settings.LIMITS_URL)  # a wrong address ends the start, and not the first request
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Add the headers to the answer, and count the further files of an upload, now that they are known."""
+        """Add the headers to the answer, and count what is known by now: an upload's further files, and misses."""
         response = self.get_response(request)
         tally: Tally | None = request.META.get("limits.tally")
+        if response.status_code == HTTPStatus.NOT_FOUND and (missed := count_miss(request)):
+            if missed.left < 0:
+                return refuse(request, missed)
+            tally = missed
         if tally is None:
             return response
         files = getattr(request, "_files", None)  # not there unless a view has read them
@@ -55,6 +60,8 @@ class RateLimitMiddleware:
         if scope and settings.RATES[scope]:
             request.META["limits.clients"] = clients(request)
             request.META["limits.tally"] = tally = rates.count(scope, request.META["limits.clients"])
+        if scope == "parts" and (reads := rates.count("reads", clients(request), 0)) and reads.left < 0:
+            return refuse(request, reads)  # or what is there would be told from what is not
         return refuse(request, tally) if tally and tally.left < 0 else None
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -111,6 +118,13 @@ def refuse(request: HttpRequest, tally: Tally) -> HttpResponse:
     for name, value in {"Retry-After": str(tally.reset), **tally.headers}.items():
         response[name] = value
     return response
+
+
+def count_miss(request: HttpRequest) -> Tally | None:
+    """Count what was not there as something read, if it was not; there are many ways to ask, and each is a guess."""
+    if scope_of(request) == "reads" and request.resolver_match:
+        return None  # it was counted before its view ran
+    return rates.count("reads", request.META.get("limits.clients") or clients(request))
 
 
 def scope_of(request: HttpRequest) -> str | None:
