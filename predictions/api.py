@@ -28,6 +28,7 @@ from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from predictions import idempotency, services
+from predictions.admission import RETRY_SECONDS
 from predictions.exceptions import STATUS, PreconditionFailed
 from predictions.filters import PredictionFilter
 from predictions.labelmap import LabelRule
@@ -74,7 +75,12 @@ HISTORY = PolymorphicProxySerializer(
     resource_type_field_name="type",
     many=True,
 )
-RESULTS = {207: OpenApiResponse(UploadResultSerializer(many=True), description="To `files`: each file's own answer")}
+RESULTS = {
+    207: OpenApiResponse(
+        UploadResultSerializer(many=True),
+        description="To `files`: each file's own answer; what is 503 may be sent again after Retry-After seconds",
+    )
+}
 IF_MATCH = OpenApiParameter("If-Match", str, "header", description="The ETag of what you saw: 412 if it has changed.")
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
@@ -156,9 +162,11 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
             return self._shown(prediction, status.HTTP_201_CREATED, **headers)
         if files[1] and not files[0]:
             results = [self._submit(file, position) for position, file in enumerate(files[1])]
-            replayed = any(replayed for _, replayed in results)
+            headers = dict(REPLAYED) if any(replayed for _, replayed in results) else {}
             answers = [answer for answer, _ in results]
-            return Response(answers, status.HTTP_207_MULTI_STATUS, headers=REPLAYED if replayed else None)
+            if any(answer["status"] == status.HTTP_503_SERVICE_UNAVAILABLE for answer in answers):
+                headers["Retry-After"] = str(RETRY_SECONDS)
+            return Response(answers, status.HTTP_207_MULTI_STATUS, headers=headers)
         raise ParseError(
             f'Send one file in the multipart field "file"; there were {len(files[0])}. For several there is "files".'
         )

@@ -42,7 +42,7 @@ def upload(request: HttpRequest) -> HttpResponse:
     if not may(request.user, ADD):
         return redirect("gallery")
     accepted, refused = _submit_all(request)
-    busy = {file["status"] for file in refused} == {HTTPStatus.SERVICE_UNAVAILABLE}
+    busy = HTTPStatus.SERVICE_UNAVAILABLE in {file["status"] for file in refused}
     if request.headers.get("X-Requested-With") == "upload.js" and (accepted or refused):
         one = {"prediction": accepted[0] if accepted else None, "refused": refused[0] if refused else None}
         response = render(request, "predictions/_card.html", one, status=503 if busy else 200)

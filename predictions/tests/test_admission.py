@@ -57,6 +57,13 @@ class TestQueue:
         assert "Retry-After" in response
         assert response.content.decode().count(FULL) == 2
 
+    def test_the_page_says_when_to_come_back_though_other_files_are_no_images(
+        self, client: Client, upload: Any, settings: Any
+    ) -> None:
+        settings.QUEUE_LIMIT = 3
+        response = client.post("/", {"file": [upload(), upload("a.txt", b"no image"), upload()]})
+        assert (response.status_code, "Retry-After" in response) == (503, True)
+
     def test_the_pages_script_is_told_when_to_come_back(self, client: Client, upload: Any) -> None:
         response = client.post("/", {"file": upload()}, headers={"X-Requested-With": "upload.js"})
         assert (response.status_code, response["X-Card"], response["Retry-After"]) == (503, "yes", "10")
@@ -71,6 +78,15 @@ class TestQueue:
         settings.QUEUE_LIMIT = 3
         response = client.post("/predictions/", {"files": [upload(), upload()]})
         assert [result["status"] for result in response.json()] == [201, 503]
+        assert int(response["Retry-After"]) == admission.RETRY_SECONDS
+
+    def test_when_nothing_was_refused_for_the_queue_nobody_is_told_to_come_back(
+        self, client: Client, upload: Any, settings: Any
+    ) -> None:
+        settings.QUEUE_LIMIT = 9
+        response = client.post("/predictions/", {"files": [upload(), upload("a.txt", b"no image")]})
+        assert [result["status"] for result in response.json()] == [201, 400]
+        assert "Retry-After" not in response
 
     def test_what_was_accepted_is_classified_again_all_the_same(self, client: Client) -> None:
         pk = ImagePrediction.objects.latest("pk").pk
