@@ -4,10 +4,13 @@ import multiprocessing
 import os
 import signal
 import time
+from datetime import timedelta
 from threading import Thread
 from typing import Any
 
 import pytest
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
 from django.db import OperationalError, connection
 from django.utils import timezone
 from django_q.brokers import get_broker
@@ -15,7 +18,7 @@ from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
 from django_q.pusher import pusher
 
-from predictions import cluster, queue
+from predictions import cluster, queue, sessions
 from predictions.cluster import Queue
 from predictions.shared import Flag, ProcessLock, shared_value
 
@@ -115,6 +118,50 @@ def test_a_step_that_fails_ends_neither_the_sweep_nor_the_sweeping(caplog: pytes
         cluster.keep_sweeping(Guard(2))  # type: ignore[arg-type]
     assert caplog.text.count("the next try comes") == 1
     assert "recover_stale failed" in caplog.text
+
+
+def keep_session(days: int) -> str:
+    store = SessionStore()
+    store["whose"] = "ada"
+    store.set_expiry(timedelta(days=days))
+    store.save()
+    return str(store.session_key)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_expired_sessions_are_cleared_once_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(cluster, "monotonic", lambda: now[0])
+    monkeypatch.setattr("predictions.sessions.AT_ONCE", 2)
+    for _ in range(5):
+        keep_session(-1)
+    kept = keep_session(1)
+    seen = []
+
+    class Clock(Guard):
+        def join(self, seconds: float) -> None:
+            seen.append(Session.objects.count())
+            keep_session(-1)
+            now[0] += cluster.DAY / 2
+
+    cluster.keep_sweeping(Clock(4))  # type: ignore[arg-type]
+    assert seen == [1, 2, 1, 2]
+    assert Session.objects.filter(pk=kept).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sessions_that_could_not_be_cleared_are_cleared_by_the_next_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_session(-1)
+    clear, failures = sessions.clear_expired, [OperationalError("away")]
+
+    def fail_once() -> int:
+        if failures:
+            raise failures.pop()
+        return clear()
+
+    monkeypatch.setattr(sessions, "clear_expired", fail_once)
+    cluster.keep_sweeping(Guard(2))  # type: ignore[arg-type]
+    assert not Session.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
