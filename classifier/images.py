@@ -77,6 +77,13 @@ DECODER_ERRORS = (
 )
 
 
+def damaged(what: str, error: Exception) -> NotAnImage:
+    """Say to its sender what is damaged, and how, in the decoder's words: some have several lines, some none."""
+    words = getattr(error, "strerror", None) or (str(error) if error.args else "")
+    how = "".join(letter if letter.isprintable() else " " for letter in words).strip()
+    return NotAnImage(f"{what}: {how}" if how else what)
+
+
 def open_image(file: IO[bytes]) -> Image.Image:
     """Read the header of an image: its format, size and mode are known, its pixels are not decoded yet.
 
@@ -90,7 +97,7 @@ def open_image(file: IO[bytes]) -> Image.Image:
     except UnidentifiedImageError as error:
         raise NotAnImage("File must be an image") from error
     except DECODER_ERRORS as error:
-        raise NotAnImage(f"The image's header is damaged: {error}") from error
+        raise damaged("The image's header is damaged", error) from error
 
 
 def count_scans(jpeg: Iterable[bytes]) -> int:
@@ -114,7 +121,7 @@ def orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except DECODER_ERRORS as error:
-        raise NotAnImage(f"The image's metadata is damaged: {error}") from error
+        raise damaged("The image's metadata is damaged", error) from error
     return value if value in range(1, 9) else 1
 
 
@@ -171,7 +178,7 @@ def decoded_bytes(image: Image.Image) -> int:
         whole = int(image.width * image.height * pixel) + STRIPS + (SHOWN if image.format in {"TIFF", "BMP"} else 0)
         return whole + (_tiff_strip(image) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0)
     except DECODER_ERRORS as error:
-        raise NotAnImage(f"The image's header is damaged: {error}") from error
+        raise damaged("The image's header is damaged", error) from error
 
 
 def _decoded_jpeg(image: JpegImagePlugin.JpegImageFile) -> int:

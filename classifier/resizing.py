@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from classifier.images import DECODER_ERRORS, NotAnImage, orientation
+from classifier.images import DECODER_ERRORS, damaged, orientation
 
 # EXIF orientation -> what turns the stored picture upright (CIPA DC-008-2019, 4.6.5.1.6).
 UPRIGHT = {
@@ -48,7 +48,7 @@ def resize(
             return image.resize(size, resample, box=box)
         small = _scale(image, mode, size, box, resample)
     except DECODER_ERRORS as error:
-        raise NotAnImage(f"The image is damaged and cannot be decoded: {error}") from error
+        raise damaged("The image is damaged and cannot be decoded", error) from error
     if small.mode == "RGBa":
         return _on_white(small)
     # Of LAB the few pixels of the result are converted: all of 37 megapixels would take 6 seconds.

@@ -169,9 +169,13 @@ def without_metadata(file: UploadedFile[Any], accepted: AcceptedImage) -> tuple[
     except (metadata.CannotStrip, NotAnImage) as error:
         raise UploadRejected(str(error), "metadata") from error
     kept = UploadedFile(BytesIO(stripped), file.name, file.content_type, len(stripped))
-    facts = inspect(kept)
+    damaged = UploadRejected("The file is damaged, so that its private metadata cannot be taken out", "metadata")
+    try:
+        facts = inspect(kept)
+    except UploadRejected as error:
+        raise damaged from error  # the file that was sent had passed
     if (facts.width, facts.height, facts.extension) != (accepted.width, accepted.height, accepted.extension):
-        raise UploadRejected("The file is damaged, so that its private metadata cannot be taken out", "metadata")
+        raise damaged
     return kept, facts
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from classifier.bundle import Preprocessing
-from classifier.images import NotAnImage, open_image, upright_size
+from classifier.images import NotAnImage, damaged, open_image, upright_size
 from classifier.preprocessing import load_pixels
 from classifier.resizing import resize
 from config.tests.environment import image_bytes
@@ -162,3 +162,15 @@ def test_specifications_are_checked() -> None:
     for wrong in ({"size": 0}, {"crop": 2.0}, {"size": "x"}):
         with pytest.raises((ValueError, TypeError)):
             Preprocessing.from_dict(wrong)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ValueError("Unexpected end\nof file:\0"), "It is damaged: Unexpected end of file:"),
+        (OSError(22, "Invalid argument"), "It is damaged: Invalid argument"),
+        (SyntaxError(), "It is damaged"),
+    ],
+)
+def test_what_is_damaged_is_said_in_one_line(error: Exception, sentence: str) -> None:
+    assert str(damaged("It is damaged", error)) == sentence
