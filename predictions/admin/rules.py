@@ -94,6 +94,8 @@ class LabelRuleAdmin(ListAdmin[LabelRule]):
 
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
         """Lead to the form for many rules, which does for one."""
+        if not self.has_change_permission(request):
+            raise PermissionDenied  # or the way there would tell what the rule is of
         rule = self.get_object(request, object_id)
         query = f"?{urlencode({'label': rule.label})}" if rule else ""
         return HttpResponseRedirect(f"{reverse('admin:predictions_labelrule_add')}{query}")
