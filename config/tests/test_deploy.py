@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,32 +94,6 @@ def test_no_secret_of_production_stands_in_an_environment() -> None:
         environment = production["services"][name]["environment"]
         assert SECRETS.items() <= environment.items()
         assert not {"SECRET_KEY", "DATABASE_URL"} & environment.keys()
-
-
-CHECK = "import sys; from django.core.management import execute_from_command_line as run;"
-CHECK += "run(['manage.py', 'check', '--deploy', '--fail-level', 'WARNING'])"
-
-
-@pytest.mark.parametrize(
-    ("given", "warned"),
-    [({}, False), ({"WEB_WORKERS": "2"}, True), ({"WEB_WORKERS": "2", "LIMITS_URL": "redis://redis:6379/0"}, False)],
-)
-def test_production_passes_its_own_checks_and_knows_when_web_processes_do_not_share_limits(
-    given: dict[str, str], warned: bool, tmp_path: Path
-) -> None:
-    named = {"SITE": "photos.example.org", **given}
-
-    def value(text: str) -> str:
-        return re.sub(r"\$\{(\w+)(?::[-?]([^}]*))?\}", lambda found: named.get(found[1], found[2] or ""), text)
-
-    environment = {
-        name: value(text) for name, text in compose("compose.prod.yaml")["services"]["web"]["environment"].items()
-    }
-    environment = {name: text for name, text in environment.items() if not name.endswith("_FILE")}
-    environment |= {"ENVIRONMENT": "prod", "SECRET_KEY": "s3cret-" * 10, "DATA_DIR": str(tmp_path), "TESTING": "0"}
-    environment["DJANGO_SETTINGS_MODULE"] = "config.settings"
-    result = run(sys.executable, "-c", CHECK, **environment)
-    assert ("predictions.W002" in result.stderr, result.returncode != 0) == (warned, warned), result.stderr
 
 
 def test_make_secrets_makes_what_the_compose_files_mount_and_never_changes_it(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """What ENVIRONMENT=prod is without another word: closed, behind HTTPS, and clean by Django's own checks."""
 
 import json
+import re
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+import yaml
 
 from config.tests.environment import ROOT
 from config.tests.test_house import run
@@ -96,3 +98,22 @@ def test_hsts_is_what_browsers_are_told(production: Any) -> None:
     told = [run(code, **GIVEN | {"HSTS_SUBDOMAINS": value}).stdout.strip() for value in ("0", "1")]
     assert told == ["max-age=31536000", "max-age=31536000; includeSubDomains; preload"]
     assert f'"{told[0]}"' in (ROOT / "deploy" / "Caddyfile").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "warned"),
+    [({}, False), ({"WEB_WORKERS": "2"}, True), ({"WEB_WORKERS": "2", "LIMITS_URL": "redis://redis:6379/0"}, False)],
+)
+def test_production_on_one_host_passes_its_own_checks_and_knows_when_web_processes_do_not_share_limits(
+    given: dict[str, str], warned: bool, production: Any
+) -> None:
+    services = yaml.safe_load((ROOT / "deploy" / "compose.prod.yaml").read_text())["services"]
+    named = {"SITE": "photos.example.org", **given}
+
+    def value(text: str) -> str:
+        return re.sub(r"\$\{(\w+)(?::[-?]([^}]*))?\}", lambda found: named.get(found[1], found[2] or ""), text)
+
+    environment = {name: value(text) for name, text in services["web"]["environment"].items()}
+    environment = {name: text for name, text in environment.items() if not name.endswith("_FILE")}
+    result = check(**environment)
+    assert ("predictions.W002" in result.stderr, result.returncode != 0) == (warned, warned), result.stderr
