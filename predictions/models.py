@@ -36,6 +36,7 @@ from predictions.tokens import ApiToken  # noqa: F401  (a model of this app)
 MAX_ATTEMPTS = 3
 # Images claimed at once: one SELECT and one UPDATE for eight. Claiming each alone costs a burst a fifth of its speed.
 BATCH = 8
+MOST_AT_ONCE = 64  # of bulk work, by whoever is fast: more would gain nothing
 IN_SIGHT = 1000
 LABEL_LENGTH = labelmap.LABEL_LENGTH
 KEY_LENGTH = 255
@@ -44,7 +45,7 @@ KEY_LIFETIME = timedelta(hours=24)
 FILE_GONE = "The file is no longer in the storage"
 FILE_FORBIDDEN = "The storage refuses this file, though it gives others: see what may be read there, or is archived"
 # What a worker needs to know of a row.
-CLAIMED = "attempts", "image_path", "queued_at", "rendered_at", "request_id", "sha256"
+CLAIMED = "attempts", "image_path", "priority", "queued_at", "rendered_at", "request_id", "sha256"
 
 
 class Status(models.TextChoices):
@@ -90,6 +91,14 @@ def _newest_word(column: str) -> Subquery:
     return Subquery(standing.values(column)[:1])
 
 
+def _next_of(waiting: Sequence[ImagePrediction], most: int) -> Sequence[ImagePrediction]:
+    """Return those of the waiting images, in the order of the queue, that one caller may claim at once."""
+    first = waiting[0]
+    alike = itertools.takewhile(lambda row: (row.attempts, row.priority) == (0, first.priority), waiting)
+    most = BATCH if first.priority == Priority.UPLOAD else most
+    return list(itertools.islice(alike, max(1, min(len(waiting) // 2, most)))) or [first]
+
+
 class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
     """Questions about many rows, and changes of many."""
 
@@ -101,20 +110,20 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         """Return those that wait for a worker, and somebody for them; in the order in which they are claimed."""
         return self.pending().filter(priority=Priority.UPLOAD).order_by("pk")
 
-    def claim(self) -> list[ImagePrediction]:
+    def claim(self, most: int = BATCH) -> list[ImagePrediction]:
         """Return the images whose turn it is, now leased to the caller alone; none if none waits.
 
-        At most BATCH, and at most half of those in sight: the rest is for the other workers. One that was tried before
-        comes alone, so that an image which kills its worker takes no innocent ones with it.
+        At most BATCH of uploads, which come alone, and `most` of others; and at most half of those in sight: the rest
+        is for the other workers. One that was tried before comes alone, so that an image which kills its worker takes
+        no innocent ones with it.
         """
         in_sight = self.pending().order_by("priority", "pk").only(*CLAIMED).annotate(asked_at=Now())
-        while waiting := list(in_sight[: 2 * BATCH]):
+        while waiting := list(in_sight[: 2 * most]):
             # By the database's clock: those of several machines differ. And at a moment of our own, so that nobody who
             # claims now has the same: SQLite tells the time in milliseconds.
             now: datetime = vars(waiting[0])["asked_at"]
             lease = now + timedelta(seconds=settings.LEASE_SECONDS, microseconds=secrets.randbelow(1_000_000))
-            fresh = list(itertools.takewhile(lambda row: row.attempts == 0, waiting))
-            if claimed := self._lease(fresh[: max(1, len(waiting) // 2)] or waiting[:1], lease):
+            if claimed := self._lease(_next_of(waiting, most), lease):
                 return claimed
         return []
 
@@ -130,6 +139,13 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
         mine = [row for row in rows if row._claim().exists()]
         # More than were won: somebody else's lease is the same by chance. Rather than guess, leave them to the sweep.
         return mine if len(mine) <= won else []
+
+    def give_back(self, claimed: Sequence[ImagePrediction]) -> None:
+        """Return images to the queue that are claimed, all at once, and were not looked at, as if nobody had."""
+        if claimed:
+            lease = {"attempts": claimed[0].attempts, "lease_expires_at": claimed[0].lease_expires_at}
+            rows = self.filter(pk__in=[row.pk for row in claimed], status=Status.PROCESSING, **lease)
+            rows.update(status=Status.PENDING, attempts=claimed[0].attempts - 1, lease_expires_at=None)
 
     def put_off(self, claimed: Sequence[ImagePrediction]) -> None:
         """Give claims back that could not even be tried, as if they had not been made.
@@ -191,10 +207,38 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
 
         A correction stays the truth: the answer is then recorded beside it. What other versions said is kept.
         """
-        now = timezone.now()
-        finished = [(prediction, answer) for prediction, answer in answers if prediction._finish(answer, version, now)]
+        answers, now = list(answers), timezone.now()
+        held = self._held([prediction for prediction, _ in answers])
+        finished = [(prediction, answer) for prediction, answer in answers if prediction.pk in held]
         Classification.objects.record(finished, version, now)
+        self._show(finished, version, now)
         return [prediction for prediction, _ in finished]
+
+    def _held(self, rows: Sequence[ImagePrediction]) -> set[int]:
+        """Return the ids of the rows that are still leased as they were claimed, and keep those so."""
+        claimed = self.filter(pk__in=[row.pk for row in rows], status=Status.PROCESSING).order_by("pk")
+        leases = set(claimed.select_for_update(of=("self",)).values_list("pk", "attempts", "lease_expires_at"))
+        return {row.pk for row in rows if (row.pk, row.attempts, row.lease_expires_at) in leases}
+
+    def _show(self, answers: Sequence[tuple[ImagePrediction, Answer]], version: ModelVersion, now: datetime) -> None:
+        """Show the recorded answers, unless a correction is the truth."""
+        said = Classification.objects.filter(prediction=OuterRef("pk"), model_version=version).order_by()
+        best = {"top_prediction": said.values("label"), "confidence": said.values("confidence")}
+        # In one UPDATE: between two, somebody could correct an image, or undo that. And in one for all: each alone
+        # takes longer to be written as SQL than a database takes to carry it out.
+        self.filter(pk__in=[prediction.pk for prediction, _ in answers]).update(
+            status=Status.DONE,
+            error="",
+            lease_expires_at=None,
+            all_predictions=Subquery(said.values("labels")),
+            model_version=version,
+            classified_at=now,
+            **{name: Case(When(corrected_at=None, then=Subquery(of)), default=F(name)) for name, of in best.items()},
+        )
+        for prediction, answer in answers:
+            found = {"taken_at": answer.taken_at, "rendered_at": now if answer.is_rendered else None}
+            if given := {name: value for name, value in found.items() if value}:
+                self.filter(pk=prediction.pk).update(**given)
 
     def requeue(self, priority: Priority = Priority.UPLOAD) -> int:
         """Return finished and failed images to the queue, to be classified again; return how many."""
@@ -346,19 +390,6 @@ class ImagePrediction(models.Model):
     def percent(self) -> str:
         """Return the confidence for people."""
         return "" if self.confidence is None else f"{self.confidence:.0%}"
-
-    def _finish(self, answer: Answer, version: ModelVersion, now: datetime) -> bool:
-        """Show an answer, unless a correction is the truth; return False if this claim had been lost."""
-        said: dict[str, Any] = {"status": Status.DONE, "error": "", "lease_expires_at": None}
-        said |= {"all_predictions": answer.labels, "model_version": version, "classified_at": now}
-        said |= {"taken_at": answer.taken_at} if answer.taken_at else {}
-        said |= {"rendered_at": now} if answer.is_rendered else {}
-        best = {"top_prediction": answer.labels[0]["label"], "confidence": answer.labels[0]["confidence"]}
-        # In one UPDATE: between two, somebody could correct the image, or undo that.
-        truth = {
-            name: Case(When(corrected_at=None, then=Value(value)), default=F(name)) for name, value in best.items()
-        }
-        return self._claim().update(**said, **truth) == 1
 
     def answers(self) -> ClassificationQuerySet:
         """Return what each model version said of the image, newest first, without what nobody is to see."""

@@ -15,7 +15,16 @@ from classifier.memory import at_most
 from classifier.models import ModelVersion
 from predictions import inference, logs, metrics, queue, renditions, serving
 from predictions.inference_requests import InferenceRequest
-from predictions.models import FILE_FORBIDDEN, FILE_GONE, MAX_ATTEMPTS, Answer, Classification, ImagePrediction
+from predictions.models import (
+    BATCH,
+    FILE_FORBIDDEN,
+    FILE_GONE,
+    MAX_ATTEMPTS,
+    MOST_AT_ONCE,
+    Answer,
+    Classification,
+    ImagePrediction,
+)
 from predictions.serving import Serving
 from predictions.storage import StorageAway
 
@@ -91,8 +100,13 @@ def drain(go_on: Callable[[], bool]) -> None:
 
     For commands: no bell. Raises StorageAway.
     """
-    while go_on() and (models := serving.current()) and (predictions := ImagePrediction.objects.claim()):
+    most = BATCH
+    while go_on() and (models := serving.current()) and (predictions := ImagePrediction.objects.claim(most)):
+        start = time.monotonic()
         classify(predictions, models, within=DRAIN_WRITE_SECONDS)
+        # As many as this takes for one write: each claim and each write alone costs what an image does, or half of it.
+        pace = len(predictions) / (time.monotonic() - start) * DRAIN_WRITE_SECONDS
+        most = max(BATCH, min(MOST_AT_ONCE, int(pace)))
         while shadow_next():
             pass
     while go_on() and renditions.make_next():
@@ -112,12 +126,13 @@ def classify(predictions: list[ImagePrediction], models: Serving, *, within: flo
 
     Bytes that a version has seen before are not looked at: it would say the same. Answers that come within so many
     seconds are written in one transaction: each alone would take a fifth of the time, and keep uploads waiting for
-    SQLite's lock. Raises StorageAway, and OperationalError if the database has no room for the answers, say; what has
-    none by then is claimed anew later, and no attempt is counted.
+    SQLite's lock. What is not begun when half of the lease is over goes back to the queue. Raises StorageAway, and
+    OperationalError if the database has no room for the answers, say; what has none by then is claimed anew later, and
+    no attempt is counted.
     """
     known = recall_all(predictions, models)
     looked_at: list[LookedAt] = []
-    asked = written = time.monotonic()
+    begun = asked = written = time.monotonic()
     for position, prediction in enumerate(predictions):
         if time.monotonic() - asked > ASK_SECONDS:
             models, asked = serving.current() or models, time.monotonic()
@@ -134,9 +149,14 @@ def classify(predictions: list[ImagePrediction], models: Serving, *, within: flo
         looked_at.append((prediction, model.version, found))
         if isinstance(found, Answer):
             known[model.version, prediction.sha256] = found.labels
-        if prediction is predictions[-1] or time.monotonic() - written > within:
+        is_late = time.monotonic() - begun > settings.LEASE_SECONDS / 2
+        if is_late or prediction is predictions[-1] or time.monotonic() - written > within:
             write_down(looked_at, predictions[position + 1 :])
             looked_at, written = [], time.monotonic()
+        if is_late:
+            ImagePrediction.objects.give_back(predictions[position + 1 :])
+            predictions = predictions[: position + 1]
+            break
     if models.shadows:
         _unshadowed.extend(predictions)
 

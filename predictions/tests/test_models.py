@@ -1,5 +1,6 @@
 """The status machine: every arrow, and everyone who is too late."""
 
+import itertools
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -9,11 +10,21 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from classifier.models import ModelVersion
 from predictions import services
-from predictions.models import BATCH, MAX_ATTEMPTS, Answer, Classification, Correction, ImagePrediction, Status
+from predictions.models import (
+    BATCH,
+    MAX_ATTEMPTS,
+    Answer,
+    Classification,
+    Correction,
+    ImagePrediction,
+    Priority,
+    Status,
+)
 
 pytestmark = pytest.mark.django_db
 Submit = Callable[..., ImagePrediction]
@@ -165,17 +176,67 @@ def test_a_correction_survives_a_later_answer(submit: Submit, model: ModelVersio
     assert prediction.all_predictions == DOG
 
 
-def test_an_answer_is_one_update_that_knows_of_corrections(
-    submit: Submit, model: ModelVersion, django_assert_num_queries: Any
-) -> None:
+def test_answers_are_one_update_that_knows_of_corrections(submit: Submit, model: ModelVersion) -> None:
     """Between two, an undone correction would leave its label beside the new answer."""
     submit()
     prediction = claim_one()
     services.correct(ImagePrediction.objects.all(), "lynx", 1.0, by=None, source=Correction.Source.PAGE)
-    with django_assert_num_queries(1):
-        assert prediction._finish(Answer(CAT, 7.5), model, timezone.now())
+    with CaptureQueriesContext(connection) as captured:
+        assert ImagePrediction.objects.finish([(prediction, Answer(CAT, 7.5))], model)
+    assert sum(query["sql"].startswith("UPDATE") for query in captured) == 1
     prediction.refresh_from_db()
     assert (prediction.top_prediction, prediction.all_predictions) == ("lynx", CAT)
+
+
+def test_many_answers_are_written_by_as_many_queries_as_one(submit: Submit, model: ModelVersion) -> None:
+    kinds = itertools.cycle((CAT, DOG))
+    for count in (1, 8):
+        ids = [submit().pk for _ in range(2 * count)]
+        answers = [(prediction, Answer(next(kinds), 7.5)) for prediction in ImagePrediction.objects.claim()]
+        assert len(answers) == count
+        with CaptureQueriesContext(connection) as captured:
+            assert len(ImagePrediction.objects.finish(answers, model)) == count
+        assert len(captured) == 3
+        for prediction, answer in answers:
+            prediction.refresh_from_db()
+            assert prediction.all_predictions == prediction.classifications.get().labels == answer.labels
+            assert prediction.top_prediction == answer.labels[0]["label"]
+        ImagePrediction.objects.filter(pk__in=ids).update(status=Status.DONE)
+
+
+def test_of_many_answers_those_of_lost_claims_do_not_count(submit: Submit, model: ModelVersion) -> None:
+    for _ in range(8):
+        submit()
+    claimed = ImagePrediction.objects.claim()
+    lost, deleted, *kept = claimed
+    ImagePrediction.objects.filter(pk=lost.pk).update(lease_expires_at=timezone.now())
+    ImagePrediction.objects.filter(pk=deleted.pk).delete()
+    assert ImagePrediction.objects.finish([(row, Answer(CAT, 7.5)) for row in claimed], model) == kept
+    lost.refresh_from_db()
+    assert (lost.status, lost.top_prediction, lost.classifications.count()) == (Status.PROCESSING, None, 0)
+
+
+def test_bulk_work_is_claimed_by_more_than_uploads_which_come_alone(submit: Submit) -> None:
+    ids = [submit().pk for _ in range(80)]
+    ImagePrediction.objects.filter(pk__in=ids[:60]).update(priority=Priority.BULK)
+    assert [row.pk for row in ImagePrediction.objects.claim(64)] == ids[60:68]
+    ImagePrediction.objects.filter(pk__in=ids[62:]).update(status=Status.DONE)
+    ImagePrediction.objects.filter(pk__in=ids[60:62]).update(status=Status.PENDING, attempts=0)
+    assert [row.pk for row in ImagePrediction.objects.claim(64)] == ids[60:62]
+    assert [row.pk for row in ImagePrediction.objects.claim(64)] == ids[:30]
+    assert len(ImagePrediction.objects.claim()) == BATCH
+
+
+def test_what_is_given_back_was_never_tried(submit: Submit) -> None:
+    for _ in range(4):
+        submit()
+    first, second = ImagePrediction.objects.claim()
+    ImagePrediction.objects.filter(pk=first.pk).update(lease_expires_at=timezone.now())  # somebody else's by now
+    ImagePrediction.objects.give_back([first, second])
+    rows = ImagePrediction.objects.in_bulk()
+    assert (rows[first.pk].status, rows[first.pk].attempts) == (Status.PROCESSING, 1)
+    assert (rows[second.pk].status, rows[second.pk].attempts) == (Status.PENDING, 0)
+    assert rows[second.pk].lease_expires_at is None
 
 
 def test_reclassifying_starts_anew_and_keeps_the_label_meanwhile(submit: Submit, model: ModelVersion) -> None:

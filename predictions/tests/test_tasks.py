@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from classifier.bundle import Bundle
 from classifier.models import ModelVersion
 from config.tests.environment import LABELS, image_bytes, variant
 from predictions import queue, services, serving, tasks
-from predictions.models import MAX_ATTEMPTS, ImagePrediction, Status
+from predictions.models import BATCH, MAX_ATTEMPTS, MOST_AT_ONCE, ImagePrediction, Status
 from predictions.storage import DurableFileSystemStorage
 
 pytestmark = pytest.mark.django_db
@@ -198,3 +199,37 @@ def test_an_image_deleted_meanwhile_is_no_fault(
     assert models
     tasks.classify([claimed], models)
     assert "came too late" in caplog.text
+
+
+def test_what_is_not_begun_when_half_of_the_lease_is_over_goes_back_to_the_queue(
+    submit: Submit, model: ModelVersion, settings: Any
+) -> None:
+    """Or slow images would lose their lease behind other slow ones, and be tried in vain."""
+    for _ in range(4):
+        submit()
+    claimed, models = ImagePrediction.objects.claim(), serving.current()
+    assert models
+    settings.LEASE_SECONDS = 0
+    tasks.classify(claimed, models)
+    first, second = ImagePrediction.objects.filter(pk__in=[row.pk for row in claimed]).order_by("pk")
+    assert (first.status, first.attempts) == (Status.DONE, 1)
+    assert (second.status, second.attempts, second.lease_expires_at) == (Status.PENDING, 0, None)
+
+
+def test_a_command_claims_more_at_once_the_faster_it_is(
+    submit: Submit, model: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [submit() for _ in range(BATCH)]
+    claims, asked = [rows, rows, rows], list[int]()
+
+    def claim(most: int) -> list[ImagePrediction]:
+        asked.append(most)
+        return claims.pop() if claims else []
+
+    # Of each claim, when it was begun and when it was done with.
+    clock = iter((0.0, 0.001, 1.0, 1.25, 2.0, 60.0))
+    monkeypatch.setattr(ImagePrediction.objects, "claim", claim)
+    monkeypatch.setattr(tasks, "classify", lambda *_, **__: None)
+    monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    tasks.drain(lambda: True)
+    assert asked == [BATCH, MOST_AT_ONCE, 4 * BATCH, BATCH]
