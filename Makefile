@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -
 export HOST ?= 127.0.0.1
 export PORT ?= 8000
 
-.PHONY: run sbom test test-browser test-chaos test-fuzz test-aws screenshots check verify-deploy lock
+.PHONY: run sbom test test-browser test-chaos test-fuzz test-scale test-aws screenshots check verify-deploy lock
 .DEFAULT_GOAL := run
 
 # Installed again only when the locked requirements change, so that a second start needs no network.
@@ -61,6 +61,12 @@ test-chaos: export CHAOS_UPLOADS ?= 60
 test-chaos: export CHAOS_KILLS ?= 6
 test-chaos: .venv/.dev
 	$(BIN)/python -m pytest -m chaos --no-cov --numprocesses=2 --dist=load --timeout=3600 -rP config
+
+# A million rows, 100,000 exported, 2,000 photos imported and classified: prints how long that takes, and at which size
+# of memory. Fewer for a try: make test-scale SCALE_PERCENT=1. On PostgreSQL: DATABASE_TEST_URL=postgres://...
+test-scale: export SCALE_PERCENT ?= 100
+test-scale: .venv/.dev
+	$(BIN)/python -m pytest -m scale --no-cov --numprocesses=0 --timeout=0 -o faulthandler_timeout=0 -s predictions
 
 # The CloudFormation templates, linted, and created in moto's simulation of AWS on this machine.
 test-aws: .venv/.deploy

@@ -25,6 +25,12 @@ from config.tests.environment import ROOT, image_bytes
 
 PYTHON = sys.executable
 COMMAND_SECONDS = 180  # only ends a test that would hang
+PEAK = (
+    "import resource, subprocess, sys;"
+    "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL);"
+    "used = resource.getrusage(resource.RUSAGE_CHILDREN);"
+    "print(used.ru_maxrss / 1024, used.ru_utime + used.ru_stime)"
+)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -33,6 +39,11 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
+
+
+def scaled(count: int) -> int:
+    """Return how many of something `make test-scale` makes: fewer for a try, by SCALE_PERCENT."""
+    return max(1, count * int(os.environ.get("SCALE_PERCENT", "100")) // 100)
 
 
 def free_port() -> int:
@@ -224,6 +235,13 @@ class Service:
         ran = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=COMMAND_SECONDS)
         assert not check or ran.returncode == 0, ran.stderr
         return ran
+
+    def usage(self, *arguments: str) -> tuple[float, float]:
+        """Run a management command; return the most MiB that one of its processes held, and the seconds of all CPUs."""
+        command = [sys.executable, "-c", PEAK, PYTHON, str(self.code / "manage.py"), *arguments]
+        ran = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
+        megabytes, seconds = map(float, ran.stdout.split())
+        return megabytes, seconds
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a management command, in a session of its own, and do not wait for its end."""

@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -16,7 +14,7 @@ from django.contrib.auth.models import User
 
 from classifier.models import ModelVersion
 from config.tests.environment import LABELS
-from config.tests.service import PYTHON, Commands, photo_variants
+from config.tests.service import Commands, photo_variants
 from predictions import services, tasks
 from predictions.datasets import exporting
 from predictions.datasets.foldernames import folder_of, label_of
@@ -335,24 +333,13 @@ made = ImagePrediction.objects.bulk_create(map(row, range(COUNT)), batch_size=50
 Correction.objects.bulk_create((Correction(prediction=p, label_after="label 0", confidence=1, source="page",
     created_at=p.corrected_at) for p in ImagePrediction.objects.all()), batch_size=500)
 """
-PEAK = (
-    "import resource, subprocess, sys;"
-    "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL);"
-    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-)
-
-
-def peak_megabytes(commands: Commands, *arguments: str) -> float:
-    command = [sys.executable, "-c", PEAK, PYTHON, "manage.py", *arguments]
-    ran = subprocess.run(command, env=commands.environment, capture_output=True, text=True, check=True)
-    return int(ran.stdout) / 1024
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     with Commands(tmp_path, None) as commands:
         commands.manage("shell", "-c", FILL.replace("COUNT", "15_000"))
-        few = peak_megabytes(commands, "export_dataset", str(tmp_path / "few.csv"), "--ids", *map(str, range(1, 6000)))
-        many = peak_megabytes(commands, "export_dataset", str(tmp_path / "many.csv"))
+        few, _ = commands.usage("export_dataset", str(tmp_path / "few.csv"), "--ids", *map(str, range(1, 6000)))
+        many, _ = commands.usage("export_dataset", str(tmp_path / "many.csv"))
         assert len((tmp_path / "many.csv").read_text().splitlines()) == 15_001
         assert many < few + 15
         assert many < 200
