@@ -13,7 +13,7 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.files.uploadedfile import UploadedFile
 from django.db import DatabaseError, IntegrityError, connection, transaction
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from predictions import admission, logs, metrics, queue, renditions, uploads
@@ -210,6 +210,13 @@ def correct_each(truths: Mapping[int, Truth], *, by: Person, source: Correction.
         raise ImagePrediction.DoesNotExist
     transaction.on_commit(lambda: metrics.CORRECTIONS.labels(source).inc(corrected), robust=True)
     return batch
+
+
+def corrected(batch: UUID) -> tuple[int, int]:
+    """Return on how many images a word was recorded in one go, and how many of them showed that label before."""
+    words = Correction.objects.filter(batch=batch)
+    counts = words.aggregate(all=Count("pk"), same=Count("pk", filter=Q(label_before=F("label_after"))))
+    return counts["all"], counts["same"]
 
 
 def accept(predictions: ImagePredictionQuerySet, *, by: Person, source: Correction.Source) -> UUID:

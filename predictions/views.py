@@ -170,8 +170,9 @@ def _correct(request: HttpRequest, chosen: Any, form: BulkForm) -> HttpResponse:
     except ImagePrediction.DoesNotExist:
         messages.error(request, "Those photos are gone.")
     else:
-        count = Correction.objects.filter(batch=batch).count()
-        messages.success(request, f"{_photos(count)} corrected to {label}.", extra_tags=f"undo {batch}")
+        count, same = services.corrected(batch)
+        before = f" {same} of them had that label before, which a person stands for now." if same else ""
+        messages.success(request, f"{_photos(count)} corrected to {label}.{before}", extra_tags=f"undo {batch}")
     return _back(request)
 
 

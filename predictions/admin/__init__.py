@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
@@ -19,7 +18,7 @@ from predictions.admin import accounts as accounts
 from predictions.admin import actions, filters
 from predictions.admin import rules as rules
 from predictions.admin.lists import PER_PAGE, BoundedChangeList, ListAdmin, PhotoChangeList
-from predictions.admin.rows import ConfidenceField, LabelField, PhotoForm, RowForm, RowFormSet, overtaken, word
+from predictions.admin.rows import ConfidenceField, LabelField, PhotoForm, RowForm, RowFormSet, choice, overtaken, word
 from predictions.filters import PredictionFilter
 from predictions.labelmap import UNSURE, LabelMap
 from predictions.models import Correction, ImagePrediction
@@ -77,13 +76,12 @@ class ImagePredictionAdmin(ListAdmin[ImagePrediction]):
         return request.user.has_perm("predictions.reclassify_imageprediction")
 
     def action_checkbox(self, obj: ImagePrediction) -> SafeString:
-        """Return the box that chooses a row; Django's own is rendered by templates."""
-        box = '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="Choose {}">'
-        return format_html(box, ACTION_CHECKBOX_NAME, obj.pk, obj.filename)
+        """Return the box that chooses a photo."""
+        return choice(obj.pk, obj.filename)
 
     @admin.display(description="photo")
     def thumbnail(self, photo: ImagePrediction) -> SafeString:
-        image = '<img class="thumbnail" src="{}" alt="{}" loading="lazy" width="64" height="48">'
+        image = '<img class="thumbnail" src="{}" alt="{}" loading="lazy" width="160" height="120">'
         return format_html(image, photo.thumbnail_url, photo.filename)
 
     @admin.display(description="file name")
@@ -157,7 +155,8 @@ class ImagePredictionAdmin(ListAdmin[ImagePrediction]):
         except ImagePrediction.DoesNotExist:
             messages.error(request, "Those photos are gone.")
             return
-        messages.success(request, actions.undoable(f"{actions.photos(len(edited))} corrected.", batch))
+        count, _ = services.corrected(batch)
+        messages.success(request, actions.undoable(f"{actions.photos(count)} corrected.", batch))
         if count := sum(map(overtaken, edited)):
             sentence = (
                 f"Of these, {actions.photos(count)} had got another label while you edited. Yours stands now; "
@@ -188,7 +187,7 @@ class ImagePredictionAdmin(ListAdmin[ImagePrediction]):
 class CorrectionAdmin(ReadOnly, ListAdmin[Correction]):
     """Who said what of which photo. Corrections are never changed nor deleted, but can be undone."""
 
-    list_display = ("__str__", "photo", "confidence", "corrected_by", "source", "created_at", "undone_at")
+    list_display = ("word", "photo", "confidence", "corrected_by", "source", "created_at", "undone_at")
     list_filter = ("source", filters.UndoneFilter, "created_at")
     show_facets = admin.ShowFacets.NEVER  # they would count all rows
     sortable_by = ()
@@ -206,6 +205,15 @@ class CorrectionAdmin(ReadOnly, ListAdmin[Correction]):
     def has_undo_permission(self, request: HttpRequest) -> bool:
         """Undoing changes what photos show, as correcting does."""
         return request.user.has_perm("predictions.change_imageprediction")
+
+    def action_checkbox(self, obj: Correction) -> SafeString:
+        """Return the box that chooses a correction."""
+        return choice(obj.pk, f"the correction {obj} of {obj.prediction.filename}")
+
+    @admin.display(description="correction")
+    def word(self, correction: Correction) -> SafeString:
+        """Return what was corrected; by its sound, a link tells of which photo."""
+        return format_html('{}<span class="visually-hidden"> of {}</span>', correction, correction.prediction.filename)
 
     @admin.display(description="photo")
     def photo(self, correction: Correction) -> SafeString:

@@ -50,7 +50,9 @@ def correct(modeladmin: Any, request: HttpRequest, queryset: Any) -> HttpRespons
         except ImagePrediction.DoesNotExist:
             messages.error(request, "Those photos are gone.")
         else:
-            messages.success(request, undoable(f"{photos(len(ids))} corrected to “{label}”.", batch))
+            count, same = services.corrected(batch)
+            sentence = f"{photos(count)} corrected to “{label}”.{had_it_before(same)}{gone(len(ids) - count)}"
+            messages.success(request, undoable(sentence, batch))
     return None
 
 
@@ -64,7 +66,7 @@ def accept(modeladmin: Any, request: HttpRequest, queryset: Any) -> None:
     except ImagePrediction.DoesNotExist:
         messages.error(request, "The model has not answered yet: there is no label to accept.")
     else:
-        count = Correction.objects.filter(batch=batch).count()
+        count, _ = services.corrected(batch)
         passed_over = f" {photos(len(ids) - count)} without an answer passed over." if count < len(ids) else ""
         messages.success(request, undoable(f"{photos(count)}: the model's label accepted.{passed_over}", batch))
 
@@ -103,6 +105,16 @@ def export(modeladmin: Any, request: HttpRequest, queryset: Any) -> HttpResponse
 def photos(count: int) -> str:
     """Return a number of photos in words."""
     return "1 photo" if count == 1 else f"{count:,} photos"
+
+
+def had_it_before(count: int) -> str:
+    """Return a sentence about those photos that a correction leaves the label they had; empty if there are none."""
+    return f" {count:,} of them had that label before, which a person stands for now." if count else ""
+
+
+def gone(count: int) -> str:
+    """Return a sentence about those photos that are not there any more; empty if there are none."""
+    return f" {photos(count)} had been deleted." if count else ""
 
 
 def undoable(sentence: str, batch: Any) -> SafeString:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.forms.utils import ErrorList, flatatt
 from django.forms.widgets import Input
 from django.utils.html import format_html
@@ -45,6 +46,12 @@ class ConfidenceInput(QuickInput, forms.NumberInput):
 
 class HiddenInput(QuickInput, forms.HiddenInput):
     """What was shown, sent along."""
+
+
+def choice(pk: int, name: str) -> SafeString:
+    """Return the box that chooses a row of a list, for actions; Django's own is rendered by templates."""
+    box = '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="Choose {}">'
+    return format_html(box, ACTION_CHECKBOX_NAME, pk, name)
 
 
 class LabelField(forms.CharField):
@@ -92,6 +99,10 @@ class RowForm(PhotoForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "error_class": QuickErrors})
         self.empty_permitted = True
+        # Or whoever hears the page hears a hundred times the same.
+        for name, said in (("top_prediction", "Label of"), ("confidence", "Confidence in the label of")):
+            if name in self.fields:
+                self.fields[name].widget.attrs["aria-label"] = f"{said} {self.instance.filename}"
 
 
 class RowFormSet(forms.BaseModelFormSet[ImagePrediction, RowForm]):

@@ -21,7 +21,7 @@ from django.test.utils import CaptureQueriesContext
 
 from classifier.models import ModelVersion
 from predictions import services
-from predictions.admin import lists
+from predictions.admin import actions, lists
 from predictions.admin.lists import PER_PAGE
 from predictions.datasets.records import COLUMNS
 from predictions.models import Answer, Correction, ImagePrediction, Status
@@ -45,7 +45,7 @@ def many(version: ModelVersion) -> Callable[..., list[int]]:
         classified = {"top_prediction": "tabby", "confidence": 0.5, "all_predictions": answers, "status": Status.DONE}
         given = {"width": 1, "height": 1, "size": 1, "model_version": version, **classified, **fields}
         rows = [
-            ImagePrediction(filename=f"photo-{number}.jpg", image_path=f"{number}.jpg", **given)
+            ImagePrediction(image_path=f"{number}.jpg", **{"filename": f"photo-{number}.jpg", **given})
             for number in range(count)
         ]
         return [row.pk for row in ImagePrediction.objects.bulk_create(rows)]
@@ -402,6 +402,37 @@ class TestActions:
         assert (row["model_label"], row["model_version"], row["person"]) == ("tabby", "v1", "admin")
         # The same that export_dataset writes, so that import_corrections reads it.
         assert tuple(row) == COLUMNS
+
+    def test_a_correction_tells_what_it_changed(
+        self, admin_client: Client, many: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ids = [*many(2), *many(1, top_prediction="lynx")]
+        response = confirm(admin_client, "correct", ids, label="lynx", confidence="1")
+        assert "3 photos corrected to “lynx”. 1 of them had that label before" in messages(response)
+        assert "deleted" not in messages(response)
+        chosen = actions._chosen
+
+        def delete_one_meanwhile(*args: Any) -> list[int]:
+            found = chosen(*args)
+            ImagePrediction.objects.filter(pk=ids[0]).delete()
+            return found
+
+        monkeypatch.setattr(actions, "_chosen", delete_one_meanwhile)
+        response = act(admin_client, "correct", ids, label="puma", confidence="1", confirmed="yes")
+        assert "2 photos corrected to “puma”. 1 photo had been deleted." in messages(response)
+
+
+def test_who_hears_the_lists_hears_of_which_photo_each_control_is(admin_client: Client, many: Any) -> None:
+    [pk] = many(1, filename='a "quoted" <cat>.jpg')
+    page = admin_client.get(PHOTOS).content.decode()
+    name = "a &quot;quoted&quot; &lt;cat&gt;.jpg"
+    for said in (f"Choose {name}", f"Label of {name}", f"Confidence in the label of {name}"):
+        assert page.count(f'aria-label="{said}"') == 1
+    assert f'alt="{name}" loading="lazy" width="160" height="120"' in page
+    services.correct(ImagePrediction.objects.filter(pk=pk), "lynx", 1, by=None, source=Correction.Source.API)
+    page = admin_client.get(CORRECTIONS).content.decode()
+    assert f'aria-label="Choose the correction tabby -&gt; lynx of {name}"' in page
+    assert f'tabby -&gt; lynx<span class="visually-hidden"> of {name}</span></a>' in page
 
 
 class TestPhoto:

@@ -227,6 +227,12 @@ def post(client: Client, **data: Any) -> Any:
     return client.post("/gallery/change", data | {"back": "/gallery/?label=cat"}, follow=True)
 
 
+def test_a_correction_tells_how_many_had_that_label_before(client: Client) -> None:
+    rows = [row(), row(top_prediction="lynx")]
+    page = post(client, action="correct", label="lynx", ids=[prediction.pk for prediction in rows])
+    assert "2 photos corrected to lynx. 1 of them had that label before" in page.content.decode()
+
+
 def test_many_are_corrected_and_undone_in_one_go(client: Client) -> None:
     rows = [row(confidence=0.3) for _ in range(3)]
     page = post(client, action="correct", label="lynx", ids=[prediction.pk for prediction in rows[:2]])

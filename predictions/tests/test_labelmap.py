@@ -330,7 +330,7 @@ class TestPhotosInTheAdmin:
     def test_the_list_has_the_users_label_and_says_what_the_model_said(self, admin_client: Client) -> None:
         photo("poodle", 0.1)
         page = admin_client.get(self.LIST).content.decode()
-        assert 'value="dog" aria-label="Label"' in page
+        assert 'value="dog" aria-label="Label of x.jpg"' in page
         assert '<td class="field-raw">poodle: unsure</td>' in page
 
     def test_without_rules_there_is_no_column_for_them(self, admin_client: Client) -> None:
