@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -62,14 +63,39 @@ class Result:
     batch: UUID | None = None
 
 
-def apply(path: Path, by: User | None = None, *, dry_run: bool = False) -> Result:
-    """Record the edited labels of an exported CSV as corrections, unless one of them conflicts. Raises WrongFile."""
+class Progress(Protocol):
+    """What is told how far it is."""
+
+    def update(self, count: float = 1) -> object:
+        """Count on."""
+
+
+class Silence:
+    """Nobody wants to know how far it is."""
+
+    def update(self, count: float = 1) -> None:
+        """Do nothing."""
+
+
+def apply(
+    path: Path,
+    by: User | None = None,
+    *,
+    dry_run: bool = False,
+    progress: Callable[[int], AbstractContextManager[Progress]] = lambda _: nullcontext(Silence()),
+) -> Result:
+    """Record the edited labels of an exported CSV as corrections, unless one of them conflicts. Raises WrongFile.
+
+    `progress` is given how many rows there are, and then told, as they are compared with the images, of how many.
+    """
     result = Result()
     edits = list(_edits(path, result))
     truths: dict[int, Truth] = {}
-    with transaction.atomic():
+    with transaction.atomic(), progress(result.rows) as bar:
+        bar.update(result.rows - len(edits))  # there is nothing to compare
         for chunk in (edits[start : start + CHUNK] for start in range(0, len(edits), CHUNK)):
             _judge(chunk, truths, result)
+            bar.update(len(chunk))
         result.conflicts.sort(key=lambda conflict: conflict["line"])
         if not result.conflicts:
             result.corrected = len(truths)

@@ -1,17 +1,21 @@
 """import_corrections: an export that comes back from a spreadsheet; all of its edits, or none."""
 
 import csv
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import load_command_class
 
 from classifier.models import ModelVersion
 from config.tests.service import photo_variants
 from predictions import services, tasks
+from predictions.datasets import revisions
 from predictions.datasets.records import to_cell
+from predictions.management import reporting
 from predictions.models import Correction, ImagePrediction
 from predictions.tests.commands import Console
 
@@ -214,3 +218,19 @@ def test_no_file_a_folder_and_nobody(console: Console, sheet: Sheet, tmp_path: P
     assert console("import_corrections", tmp_path / "none.csv").complaint.endswith("No such file or directory.")
     assert console("import_corrections", tmp_path).code == 2
     assert console("import_corrections", sheet.path, "--by", "nobody").code == 2
+
+
+def test_it_tells_how_far_it_is(console: Console, sheet: Sheet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revisions, "CHUNK", 2)
+    monkeypatch.setattr(reporting, "LOG_SECONDS", 0)
+    for row in sheet.rows[3:]:
+        row["label"] = "okapi"
+    ran = console("import_corrections", sheet.save())
+    told = re.findall(r"^import_corrections: (\d+) of 8 ", ran.err, re.MULTILINE)
+    assert list(map(int, told)) == [3, 5, 7, 8, 8]
+
+
+@pytest.mark.parametrize("name", ["reclassify", "import_images", "export_dataset", "import_corrections"])
+def test_help_names_every_exit_code(name: str) -> None:
+    said = load_command_class("predictions", name).help
+    assert all(f"{code} " in said.partition("Exit code: ")[2] for code in (0, 1, 2, 130))

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from predictions.datasets import revisions
-from predictions.management.reporting import CANNOT_START, ReportingCommand, add_by, person
+from predictions.management.reporting import CANNOT_START, ReportingCommand, add_by, person, progress
 
 
 class Command(ReportingCommand):
@@ -15,7 +15,8 @@ class Command(ReportingCommand):
         "its column label_exported becomes a correction, of confidence 1; other columns do not count. An image that "
         "got another label meanwhile, that is gone or is another one is a conflict, as is a label that cannot be. "
         "Conflicts are listed with their lines, and then nothing is changed; else all is, in one transaction. Commas, "
-        "semicolons and tabs between the cells will do. Exit code: 0 all is well, 1 conflicts, 2 it could not start."
+        "semicolons and tabs between the cells will do. Exit code: 0 all is well, 1 conflicts, 2 it could not start, "
+        "130 Ctrl-C stopped it."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -25,7 +26,12 @@ class Command(ReportingCommand):
 
     def run(self, **options: Any) -> dict[str, Any]:
         try:
-            result = revisions.apply(options["file"], person(options["by"]), dry_run=options["dry_run"])
+            result = revisions.apply(
+                options["file"],
+                person(options["by"]),
+                dry_run=options["dry_run"],
+                progress=lambda rows: progress("import_corrections", rows),
+            )
         except revisions.WrongFile as error:
             raise CommandError(str(error), returncode=CANNOT_START) from error
         for conflict in result.conflicts:

@@ -32,7 +32,8 @@ class Command(ReportingCommand):
         "Import images from files, folders with all below them, and zip files; workers classify them. They are judged "
         "as uploads are. A content that is there already is passed over, so that the same import again, after whatever "
         "ended the first, goes on where that stood. Hidden files and links to folders are passed over too. Exit code: "
-        "0 all is well, 1 some files were refused or contradict what is there, 2 it could not start."
+        "0 all is well, 1 some files were refused or contradict what is there, 2 it could not start, "
+        "130 Ctrl-C stopped it."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -22,7 +22,8 @@ class Command(ReportingCommand):
         "Have the serving model classify images again, on all cores, and tell how its labels changed. Workers may run "
         "beside it, and help. A correction stays the truth: the new answer is recorded beside it. Whatever interrupts "
         "it, nothing is lost: the same command with the same options goes on where it stood, classifies none twice and "
-        "reports on the whole. Exit code: 0 all is well, 1 some images failed or wait, 2 it could not start."
+        "reports on the whole. Exit code: 0 all is well, 1 some images failed or wait, 2 it could not start, "
+        "130 Ctrl-C stopped it."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
