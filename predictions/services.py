@@ -14,6 +14,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.files.uploadedfile import UploadedFile
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from predictions import admission, logs, metrics, queue, renditions, uploads
@@ -200,7 +201,10 @@ def correct_each(truths: Mapping[int, Truth], *, by: Person, source: Correction.
             for row in rows.only("top_prediction").order_by("pk")
         )
     made = Correction.objects.filter(batch=batch)
-    word = made.filter(prediction=OuterRef("pk"))
+    # Found by the image: to a database that has no statistics of this batch yet it looks like a single row, and all of
+    # it would be gone through for each image. An expression of the column is in no index.
+    own = Correction.objects.annotate(made_in=Coalesce("batch", "batch")).filter(made_in=batch)
+    word = own.filter(prediction=OuterRef("pk")).order_by()
     corrected = ImagePrediction.objects.filter(pk__in=made.values("prediction")).update(
         top_prediction=Subquery(word.values("label_after")),
         confidence=Subquery(word.values("confidence")),
