@@ -22,7 +22,7 @@ from predictions.models import Classification, Correction, ImagePrediction, Recl
 from predictions.tests.commands import Console
 
 Submit = Callable[..., ImagePrediction]
-COUNT = 32
+COUNT = 40
 
 
 @pytest.fixture
