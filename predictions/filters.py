@@ -20,7 +20,7 @@ from predictions.ordering import along_order
 
 # Each ends with a column that is unique, so that neighbours and pages are unambiguous.
 ORDERS = {"-id": ("-id",), "id": ("id",), "-confidence": ("-confidence", "-id"), "confidence": ("confidence", "id")}
-FEW = 1000
+FEW = 5000  # that a search finds
 # So many images that pass a filter are sorted; more are met soon enough on the way.
 COMMON = 10_000
 # In every time zone these are days that a datetime can hold.
@@ -102,6 +102,8 @@ class PredictionFilter(django_filters.FilterSet):
         help_text="By confidence, images without one are left out.",
     )
 
+    _found_few = False
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.filters["model_version"].extra["choices"] = lambda: [(name, name) for name in self._versions]
@@ -114,8 +116,7 @@ class PredictionFilter(django_filters.FilterSet):
     def filter_queryset(self, queryset: Any) -> Any:
         """Return the rows in their order, a page of which is found soon."""
         rows = super().filter_queryset(queryset)
-        # A search in the order of confidence has asked already how much it finds.
-        return rows if self._valid().get("q") and self._is_by_confidence else along_order(rows, COMMON)
+        return rows if self._found_few else along_order(rows, COMMON)
 
     @property
     def _is_by_confidence(self) -> bool:
@@ -149,6 +150,7 @@ class PredictionFilter(django_filters.FilterSet):
             # If few are found, those are sorted. Otherwise all would be looked up, one by one, in the order's index.
             few = list(ImagePrediction.objects.order_by().filter(text).values_list("pk", flat=True)[: FEW + 1])
             if len(few) <= FEW:
+                self._found_few = True
                 return rows.filter(pk__in=few)
         return rows.filter(text)
 
