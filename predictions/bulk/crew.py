@@ -1,23 +1,26 @@
 """Classifying in processes of our own, as many as there are cores: what a command does that does not wait for workers.
 
-They claim rows as workers do, so workers may run beside them. Nothing is imported here that needs Django's models: a
-spawned process imports this module before it can set Django up.
+They claim rows as workers do, so workers may run beside them.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING
 
+from django.conf import settings
+from django.db import connections
+
+from predictions import tasks
+from predictions.bulk.waiting import Waiting
+from predictions.models import MAX_ATTEMPTS, ImagePrediction
 from predictions.shared import Flag
-
-if TYPE_CHECKING:
-    from predictions.bulk.waiting import Waiting
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 5  # after Ctrl-C, to finish what is claimed
@@ -32,9 +35,6 @@ def classify_all(waiting: Waiting, processes: int, report: Callable[[int], objec
 
     A process that dies leaves its claims, which return to the queue when their lease ends, and is replaced.
     """
-    from predictions.models import MAX_ATTEMPTS, ImagePrediction
-
-    context = multiprocessing.get_context("spawn")  # a fork would share the database's connection
     stop = Flag()
     crew: list[BaseProcess] = []
     before, deaths = -1, 0
@@ -47,7 +47,7 @@ def classify_all(waiting: Waiting, processes: int, report: Callable[[int], objec
             crew, before = [member for member in crew if member.is_alive()], left
             ImagePrediction.objects.recover_stale()
             if ImagePrediction.objects.pending().exists():
-                crew += [_start(context.Process(target=_work, args=(stop,))) for _ in range(processes - len(crew))]
+                crew += _start(processes - len(crew), stop)
             wait([member.sentinel for member in crew], timeout=POLL_SECONDS)
         report(0)
     finally:
@@ -57,28 +57,27 @@ def classify_all(waiting: Waiting, processes: int, report: Callable[[int], objec
             member.kill()
 
 
-def _start(process: BaseProcess) -> BaseProcess:
-    process.start()
-    return process
+def _start(count: int, stop: Flag) -> list[BaseProcess]:
+    """Fork so many processes. Each spawned anew would take a second of a core until it has set Django up."""
+    connections.close_all()  # none is to be shared
+    gc.collect()
+    gc.freeze()  # or each process would copy every page of the others
+    fork = multiprocessing.get_context("fork")
+    crew: list[BaseProcess] = [fork.Process(target=_work, args=(stop, os.getpid())) for _ in range(count)]
+    for member in crew:
+        member.start()
+    return crew
 
 
-def _work(stop: Flag) -> None:
+def _work(stop: Flag, parent: int) -> None:
     """Classify waiting images until none is left, or whoever started this is gone."""
-    import django
-
-    django.setup()
-    from django.conf import settings
-
-    from predictions.tasks import drain
-
     # A line for each image is for the log of a service, not for somebody's terminal.
     logging.getLogger("predictions.tasks").setLevel(logging.WARNING)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first says stop
-    parent = multiprocessing.parent_process()
 
     def go_on() -> bool:
         # Ends a process that hangs in an image, even in native code, before others may claim it.
         signal.alarm(settings.LEASE_SECONDS)
-        return not stop.is_set() and parent is not None and parent.is_alive()
+        return not stop.is_set() and os.getppid() == parent
 
-    drain(go_on)
+    tasks.drain(go_on)

@@ -268,7 +268,7 @@ def test_a_process_that_dies_is_replaced(commands: Commands) -> None:
     before = state(commands)
     running = commands.begin("reclassify", "--all", "--json")
     wait_until(lambda: any(row[0] == "processing" for row in state(commands).values()))
-    found = subprocess.run(["pgrep", "-P", str(running.pid), "-f", "spawn_main"], capture_output=True, text=True)
+    found = subprocess.run(["pgrep", "-P", str(running.pid)], capture_output=True, text=True)
     os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
     result = summary(running)
     assert (result["classified"], result["failed"]) == (COUNT, 0)
