@@ -47,8 +47,8 @@ test: .venv/.dev
 
 # The whole corpus, requests from the OpenAPI document, and FUZZ_EXAMPLES of each made-up input: 1000 take some hours.
 test-fuzz: .venv/.fuzz
-	$(BIN)/python -m pytest -m fuzz --no-cov --numprocesses=0 --timeout=0 predictions
-	$(BIN)/python -m pytest --no-cov --timeout=0 predictions/tests/test_inputs.py predictions/tests/test_bodies.py
+	$(BIN)/python -m pytest -m fuzz --no-cov --numprocesses=0 --timeout=0 -o faulthandler_timeout=0 predictions
+	$(BIN)/python -m pytest --no-cov --timeout=0 -o faulthandler_timeout=0 predictions/tests/test_inputs.py predictions/tests/test_bodies.py
 
 # In Debian's chromium, which must be there: apt-get install chromium. One process: the tests share a service.
 test-browser: .venv/.browser
@@ -60,7 +60,7 @@ test-browser: .venv/.browser
 test-chaos: export CHAOS_UPLOADS ?= 60
 test-chaos: export CHAOS_KILLS ?= 6
 test-chaos: .venv/.dev
-	$(BIN)/python -m pytest -m chaos --no-cov --numprocesses=2 --dist=load --timeout=3600 -rP config
+	$(BIN)/python -m pytest -m chaos --no-cov --numprocesses=2 --dist=load --timeout=3600 -o faulthandler_timeout=0 -rP config
 
 # A million rows, 100,000 exported, 2,000 photos imported and classified: prints how long that takes, and at which size
 # of memory. Fewer for a try: make test-scale SCALE_PERCENT=1. On PostgreSQL: DATABASE_TEST_URL=postgres://...
