@@ -1,5 +1,6 @@
 """The API's JSON. The tutorial's keys keep their names and meanings; further keys follow them."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -89,19 +90,24 @@ class UploadSerializer(serializers.Serializer[dict[str, object]]):
     file = serializers.FileField(help_text="JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF.")
 
 
+class ProbabilityField(serializers.FloatField):
+    """A number from 0 to 1. NaN is none, which no bound holds, nor are JSON's true and false, which Python counts."""
+
+    def to_internal_value(self, data: Any) -> float:
+        """Return the number. Raises ValidationError."""
+        value: float = super().to_internal_value(data)
+        if isinstance(data, bool) or math.isnan(value):
+            self.fail("invalid")
+        return value
+
+
 class CorrectionSerializer(serializers.Serializer[dict[str, object]]):
     """What a person says an image shows."""
 
     top_prediction = serializers.CharField(
         max_length=LABEL_LENGTH, validators=[validate_label], help_text="The right label; any text on one line will do."
     )
-    confidence = serializers.FloatField(min_value=0, max_value=1)
-
-    def validate_confidence(self, value: float) -> float:
-        """Refuse NaN, which is neither below 0 nor above 1."""
-        if not 0 <= value <= 1:
-            raise serializers.ValidationError("A valid number is required.")
-        return value
+    confidence = ProbabilityField(min_value=0, max_value=1)
 
 
 class PartialCorrectionSerializer(CorrectionSerializer):
@@ -113,7 +119,7 @@ class PartialCorrectionSerializer(CorrectionSerializer):
         validators=[validate_label],
         help_text="The right label; without it, the one that stands.",
     )
-    confidence = serializers.FloatField(
+    confidence = ProbabilityField(
         min_value=0, max_value=1, required=False, help_text="Without it, 1 if there is a label: a person is sure."
     )
 

@@ -37,7 +37,11 @@ def test_patching_the_confidence_alone_keeps_the_label(client: Client, submit: S
     assert (response.json()["top_prediction"], response.json()["confidence"]) == ("lynx", 0.25)
 
 
-@pytest.mark.parametrize("body", [{}, {"confidence": 0.5}, {"confidence": 2}, {"top_prediction": ""}, [], "x"])
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"confidence": 0.5}, {"top_prediction": ""}, [], "x"]
+    + [{"top_prediction": "cat", "confidence": wrong} for wrong in (2, -1, True, False, None, float("nan"), "sure")],
+)
 def test_a_patch_that_says_nothing_is_refused(client: Client, submit: Submit, body: Any) -> None:
     assert send(client, "patch", submit().pk, body).status_code == 400
     assert not Correction.objects.exists()
