@@ -306,15 +306,10 @@ def assert_turns_red_and_green(service: Service) -> None:
 
 def test_readyz_turns_red_while_a_cluster_is_stopped(tmp_path: Path, small_bundle: Bundle) -> None:
     with Service(tmp_path, small_bundle, LEASE_SECONDS=LEASE) as service:
-        recovery(service, image_bytes())  # idle now: SQLite would wait for a process stopped in the middle of a write
-        parts = service.parts()
-        stopped = parts["cluster"] + parts["sentinel"] + parts["pool"]
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
-        wait_until(lambda: is_red(service, "worker"), RED)
-        waiting = service.accept(image_bytes())
-        for pid in stopped:
-            os.kill(pid, signal.SIGCONT)
+        recovery(service, image_bytes())
+        with service.paused_workers():
+            wait_until(lambda: is_red(service, "worker"), RED)
+            waiting = service.accept(image_bytes())
         wait_until(lambda: service.checks().get("worker") == "ok")
         assert service.wait_done([waiting], 60)[0]["status"] == "done"
 

@@ -135,10 +135,8 @@ def test_a_machine_without_the_model_leaves_the_images_to_others(tmp_path: Path,
         poor = place.add("c", CLUSTER)
         shutil.rmtree(poor.folder / "var" / "models")
         poor.start()
-        wait_until(lambda: len(webs[0].get("/readyz").get("warnings", [])) == 1, 40)
-        answer = webs[0].get("/readyz")
-        assert answer["status"] == "ready"
-        assert answer["warnings"][0].startswith("1 of 3 machines")
+        wait_until(lambda: "1 of 3 machines" in str(webs[0].get("/readyz").get("warnings")), 40)
+        assert webs[0].get("/readyz")["status"] == "ready"
         single = [timed_upload(webs[0], number) for number in range(20)]
         accepted = upload(webs, photo_variants(5 * UPLOADS))
         place.wait_idle()
@@ -163,7 +161,7 @@ def timed_upload(web: Machine, number: int) -> float:
 
 
 def test_clocks_that_differ_cost_nothing(tmp_path: Path, small_bundle: Bundle) -> None:
-    with site(tmp_path, small_bundle, LEASE_SECONDS="5") as place:
+    with site(tmp_path, small_bundle, LEASE_SECONDS="15") as place:
         for name, hours in (("fast", -1), ("slow", 1)):
             (tmp_path / f"clock-{name}").mkdir()
             clock = Clock(tmp_path / f"clock-{name}")
