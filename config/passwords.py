@@ -3,28 +3,19 @@
 from typing import Any
 
 from django.contrib.auth.forms import PasswordChangeForm, PasswordResetForm, SetPasswordForm
-from django.contrib.auth.models import User
 from django.contrib.auth.views import PasswordChangeView, PasswordResetConfirmView, PasswordResetView
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.http import HttpResponse
 from django.views.decorators.debug import sensitive_variables
 
 from config import rates
 from config.limits import address, digest, guess
 from config.rates import TooManyRequests
-from predictions import tokens
+from predictions.tokens import EndsTokens
 
 
-class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]  # generic in the stubs only
-    """A new password, by a letter's address. With the old one end the tokens: who knew it may have made some."""
-
-    @transaction.atomic
-    def save(self, commit: bool = True) -> User:
-        """Set the password and revoke the tokens."""
-        tokens.revoke_all(self.user)
-        user: User = super().save(commit)
-        return user
+class NewPasswordForm(EndsTokens, SetPasswordForm):  # type: ignore[type-arg]  # generic in the stubs only
+    """A new password, by a letter's address."""
 
 
 class OldPasswordForm(NewPasswordForm, PasswordChangeForm):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.auth.models import User
-from django.db import models
+from django.db import models, transaction
 from knox.models import AbstractAuthToken
 
 NAME_LENGTH = 100
@@ -26,3 +26,16 @@ class ApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
 def revoke_all(user: User) -> int:
     """Delete all tokens of a user; return how many they were. Programs that use them are shut out at once."""
     return int(ApiToken.objects.filter(user=user).delete()[0])
+
+
+class EndsTokens:
+    """What makes a form for a new password end the tokens: who knew the old one may have made some."""
+
+    user: User
+
+    @transaction.atomic
+    def save(self, commit: bool = True) -> User:
+        """Set the password and revoke the tokens."""
+        revoke_all(self.user)
+        user: User = super().save(commit)  # type: ignore[misc]  # the form's
+        return user

@@ -6,20 +6,12 @@ from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminPasswordChangeForm
 from django.contrib.auth.models import User
-from django.db import transaction
 
-from predictions import tokens
+from predictions.tokens import EndsTokens
 
 
-class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
+class PasswordForm(EndsTokens, AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
     """A password set, or taken away, by somebody else."""
-
-    @transaction.atomic
-    def save(self, commit: bool = True) -> User:
-        """Set it and revoke the tokens: who knew the old one may have made some."""
-        tokens.revoke_all(self.user)
-        user: User = super().save(commit)
-        return user
 
 
 admin.site.unregister(User)
