@@ -235,10 +235,12 @@ class ImagePredictionQuerySet(models.QuerySet["ImagePrediction"]):
             classified_at=now,
             **{name: Case(When(corrected_at=None, then=Subquery(of)), default=F(name)) for name, of in best.items()},
         )
+        if rendered := [prediction.pk for prediction, answer in answers if answer.is_rendered]:
+            self.filter(pk__in=rendered).update(rendered_at=now)
+        dated = [prediction for prediction, answer in answers if answer.taken_at]
         for prediction, answer in answers:
-            found = {"taken_at": answer.taken_at, "rendered_at": now if answer.is_rendered else None}
-            if given := {name: value for name, value in found.items() if value}:
-                self.filter(pk=prediction.pk).update(**given)
+            prediction.taken_at = answer.taken_at
+        self.bulk_update(dated, ["taken_at"])
 
     def requeue(self, priority: Priority = Priority.UPLOAD) -> int:
         """Return finished and failed images to the queue, to be classified again; return how many."""
