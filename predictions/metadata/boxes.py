@@ -1,15 +1,22 @@
-"""Taking private metadata out of HEIC and AVIF (ISO/IEC 14496-12 and 23008-12), where parts are found by their place.
+"""Taking private metadata out of HEIC and AVIF, films too (ISO/IEC 14496-12 and 23008-12).
 
-Nothing is moved, therefore: what is not of the picture becomes zeros, where it lies.
+Parts are found by their place. Nothing is moved, therefore: what is not of the picture becomes zeros, where it lies.
 """
 
 from collections.abc import Iterator
+from itertools import islice
+
+from predictions.metadata.errors import CannotStrip
 
 PICTURES = {b"hvc1", b"av01", b"grid", b"iovl", b"iden", b"tmap"}  # types of items that decoders need
 # Descriptions, and times of creation and change.
 TELLING = {b"xml ", b"bxml", b"uuid", b"udta", b"udes", b"crtt", b"mdft", b"free", b"skip"}
-PARENTS = {b"meta": 4, b"iprp": 0, b"ipco": 0}  # boxes of boxes, and what comes before those
+TIMED = {b"mvhd", b"tkhd", b"mdhd"}  # which begin with those times
+# Boxes of boxes, and what comes before those: of pictures, and of films.
+PARENTS = {b"meta": 4, b"iprp": 0, b"ipco": 0} | dict.fromkeys([b"moov", b"trak", b"mdia", b"minf", b"stbl"], 0)
+SEEN = {b"pict", b"vide", b"auxv"}  # handlers of tracks that are pictures, or their transparency
 MOST = 10_000  # boxes, and parts of items: files of phones have some hundred
+MOST_FRAMES = 100_000
 Span = tuple[int, int]  # first byte, and the one behind the last
 
 
@@ -17,11 +24,12 @@ def strip_boxes(content: bytes) -> bytes:
     """Return the file with zeros for what is not of the picture. Raises LookupError and ValueError if it is damaged."""
     file = bytearray(content)
     places, stores, end = _survey(file)
-    if len(places.get(b"iloc", [])) != 1 or len(places.get(b"iinf", [])) != 1 or b"moov" in places:
-        raise ValueError("not a file with pictures alone")
+    if len(places.get(b"iloc", [])) != 1 or len(places.get(b"iinf", [])) != 1:
+        raise ValueError("not one set of pictures")
     kept = _pictures(file, *places[b"iinf"][0])
     begin = places[b"idat"][0][0] if b"idat" in places else 0
-    spans = sorted(span for number, span in _extents(file, places[b"iloc"][0][0], begin) if number in kept)
+    spans = [span for number, span in _extents(file, places[b"iloc"][0][0], begin) if number in kept]
+    spans = sorted([*spans, *(span for track in places.get(b"trak", []) for span in _frames(file, places, track))])
     for first, last in stores:
         at = first
         for start, stop in [*spans, (last, last)]:
@@ -34,19 +42,24 @@ def strip_boxes(content: bytes) -> bytes:
 def _survey(file: bytearray) -> tuple[dict[bytes, list[Span]], list[Span], int]:
     """Return the contents of all boxes by type, those that hold items' data, and the end of the last; empty others."""
     places: dict[bytes, list[Span]] = {}
-    stores, todo, end, count = [], [(0, len(file), True)], 0, 0
+    stores, todo, end, count = [], [(0, len(file), b"")], 0, 0
     while todo:
-        first, last, is_top = todo.pop()
+        first, last, parent = todo.pop()
         for kind, start, stop, head in _boxes(file, first, last):
             if (count := count + 1) > MOST:
                 raise ValueError("more boxes than anybody needs")
             places.setdefault(kind, []).append((start, stop))
             end = max(end, stop)
-            if kind in PARENTS:
-                todo.append((start + PARENTS[kind], stop, False))
+            if kind == b"moof":
+                raise CannotStrip("a film in fragments")
+            if kind in PARENTS and (parent, kind) != (b"trak", b"meta"):
+                todo.append((start + PARENTS[kind], stop, kind))
             elif kind in {b"mdat", b"idat"}:
                 stores.append((start, stop))
-            elif kind in TELLING or (is_top and kind not in {b"ftyp", b"moov"}):
+            elif kind in TIMED:
+                wide = _number(file, start, 1) == 1
+                file[start + 4 : start + (20 if wide else 12)] = bytes(16 if wide else 8)
+            elif kind in TELLING or kind == b"meta" or (not parent and kind != b"ftyp"):
                 file[head : head + 4] = b"free"
                 file[start:stop] = bytes(stop - start)
     return places, stores, end
@@ -102,6 +115,35 @@ def _extents(file: bytearray, at: int, begin: int) -> Iterator[tuple[int, Span]]
             start = base + _number(file, at, for_offset)
             length, at = _number(file, at + for_offset, for_length), at + for_offset + for_length
             yield number, (start, start + length if length else len(file))
+
+
+def _frames(file: bytearray, places: dict[bytes, list[Span]], track: Span) -> Iterator[Span]:
+    """Return where the frames of a track are, a chunk of them at a time; those of sound and of data are none."""
+    boxes = {
+        kind: span[0] + 4 for kind, spans in places.items() for span in spans if track[0] <= span[0] < track[1]
+    }  # behind version and flags
+    if bytes(file[boxes[b"hdlr"] + 4 : boxes[b"hdlr"] + 8]) not in SEEN:
+        return
+    sizes = _sizes(file, boxes[b"stsz"])
+    runs, run = boxes[b"stsc"], -1
+    count_runs, frames = _number(file, runs, 4), 0
+    wide = 8 if b"co64" in boxes else 4
+    chunks = boxes[b"co64" if wide == 8 else b"stco"]
+    for chunk in range(_number(file, chunks, 4)):
+        # Each run says from which chunk on, counted from 1, a chunk has so many frames.
+        if run + 1 < count_runs and _number(file, runs + 4 + 12 * (run + 1), 4) == chunk + 1:
+            run += 1
+            frames = _number(file, runs + 8 + 12 * run, 4)
+        start = _number(file, chunks + 4 + wide * chunk, wide)
+        yield start, start + sum(islice(sizes, frames))
+
+
+def _sizes(file: bytearray, at: int) -> Iterator[int]:
+    """Return the bytes of each frame, from `stsz`."""
+    each, count = _number(file, at, 4), _number(file, at + 4, 4)
+    if count > MOST_FRAMES:
+        raise ValueError("more frames than anybody needs")
+    return (each or _number(file, at + 8 + 4 * frame, 4) for frame in range(count))
 
 
 def _number(file: bytearray, at: int, size: int) -> int:
