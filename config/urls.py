@@ -28,7 +28,6 @@ def page(view: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpReque
     """Make a page of one of DRF's views: it has no page to say no with, so access and method are checked before it."""
 
     @require_safe
-    @csp_update(settings.FRAMEWORK_CSP)
     def show(request: HttpRequest) -> HttpResponseBase:
         return view(request)
 
@@ -44,7 +43,7 @@ urlpatterns = [
     path("v2/health/ready", health.v2_ready, name="v2-ready"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", page(SpectacularSwaggerSplitView.as_view()), name="docs"),
-    path("redoc", page(SpectacularRedocView.as_view()), name="redoc"),
+    path("redoc", csp_update(settings.REDOC_CSP)(page(SpectacularRedocView.as_view())), name="redoc"),
     # For pages that name no icon of their own: the admin's, the API's.
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}icon.svg"), name="favicon"),
     path("login", LoginView.as_view(), name="login"),

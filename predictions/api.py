@@ -103,7 +103,7 @@ UPLOAD = {
 }
 
 
-@method_decorator(csp_update(settings.FRAMEWORK_CSP), "dispatch")
+@method_decorator(csp_update(settings.BROWSABLE_API_CSP), "dispatch")
 class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
     """Images and what is known of them.
 
@@ -261,7 +261,7 @@ class PredictionViewSet(ReadOnlyModelViewSet[ImagePrediction]):
         return Response(data, code, headers={"ETag": etag, **headers})
 
 
-@method_decorator(csp_update(settings.FRAMEWORK_CSP), "dispatch")
+@method_decorator(csp_update(settings.BROWSABLE_API_CSP), "dispatch")
 class LabelRuleViewSet(ListModelMixin, GenericViewSet[LabelRule]):
     """The label map: what the models' labels are shown as. It is changed in the admin."""
 

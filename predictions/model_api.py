@@ -38,7 +38,7 @@ INVALID = {400: OpenApiResponse(OpenApiTypes.OBJECT, description="What is wrong,
 PAIR = [OpenApiParameter(side, str, required=True, description="A version's name.") for side in "ab"]
 
 
-@method_decorator(csp_update(settings.FRAMEWORK_CSP), "dispatch")
+@method_decorator(csp_update(settings.BROWSABLE_API_CSP), "dispatch")
 class ModelVersionViewSet(GenericViewSet[Any]):
     """Installed models: which of them classify what, and how they compare."""
 

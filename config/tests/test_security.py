@@ -1,8 +1,13 @@
 """What every answer carries, so that a browser runs nothing of a stranger's."""
 
+import re
+from base64 import b64encode
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
+import rest_framework
 from django.contrib.auth.models import User
 from django.test import Client
 
@@ -16,6 +21,11 @@ def policy(response: Any) -> dict[str, set[str]]:
     """Return the directives of an answer's Content-Security-Policy."""
     parts = [part.split() for part in response["Content-Security-Policy"].split(";")]
     return {name: set(values) for name, *values in parts}
+
+
+def hash_of(style: str) -> str:
+    """Return how a policy names an inline style (CSP level 3, 2.3.1)."""
+    return f"'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'"
 
 
 @pytest.fixture
@@ -34,11 +44,33 @@ def test_pages_run_nothing_inline_and_nothing_foreign(person: Client, path: str)
 
 
 @pytest.mark.parametrize("path", FRAMEWORK)
-def test_pages_of_the_framework_may_style_inline_but_run_nothing(person: Client, path: str) -> None:
+def test_nothing_inline_is_on_pages_of_the_framework_but_what_their_policy_names(person: Client, path: str) -> None:
     response = person.get(path, headers=HTML)
+    styles = policy(response)["style-src"]
     assert policy(response)["script-src"] == {"'self'"}
-    assert policy(response)["style-src"] == {"'self'", "'unsafe-inline'"}
-    assert "<script>" not in response.content.decode()
+    assert "'unsafe-inline'" not in styles
+    page = response.content.decode()
+    assert "<script>" not in page
+    assert "<style" not in page
+    assert {hash_of(style) for style in re.findall('style="(.*?)"', page)} <= styles
+
+
+def test_every_attribute_in_templates_of_the_browsable_api_is_named_in_its_policy(settings: Any) -> None:
+    root = Path(rest_framework.__file__).parent / "templates/rest_framework"
+    others = {"admin.html", "login_base.html", "login.html"}  # which are not shown here
+    texts = [path.read_text() for path in root.rglob("*.html") if path.name not in others]
+    styles = {style for text in texts for style in re.findall('style="(.*?)"', text)}
+    assert {hash_of(style) for style in styles} == set(settings.BROWSABLE_API_CSP["style-src"]) - {"'unsafe-hashes'"}
+
+
+def test_redoc_may_write_styles_with_a_nonce_that_is_new_each_time(person: Client, settings: Any) -> None:
+    seen = set()
+    for _ in range(2):
+        response = person.get("/redoc", headers=HTML)
+        [nonce] = re.findall('nonce="(.+?)"', response.content.decode())
+        assert policy(response)["style-src"] == {"'self'", f"'nonce-{nonce}'", hash_of(""), settings.SCROLLBAR}
+        seen.add(nonce)
+    assert len(seen) == 2
 
 
 @pytest.mark.parametrize("path", [*PAGES, *FRAMEWORK, "/ping", "/schema"])
