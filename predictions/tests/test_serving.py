@@ -18,7 +18,6 @@ from predictions.models import Answer, Classification, Embedding, ImagePredictio
 
 pytestmark = pytest.mark.django_db
 Submit = Callable[..., ImagePrediction]
-SWAPS = 1000
 
 
 @pytest.fixture
@@ -169,7 +168,8 @@ def test_a_change_of_shares_is_known_at_the_next_claim_and_after_slow_images(
     assert answered_by == [versions[1].pk] * known_from + [versions[0].pk] * (12 - known_from)
 
 
-def test_swaps_keep_only_what_serves(versions: tuple[ModelVersion, ModelVersion]) -> None:
+@pytest.mark.parametrize("swaps", [100, pytest.param(1000, marks=pytest.mark.scale)])
+def test_swaps_keep_only_what_serves(versions: tuple[ModelVersion, ModelVersion], swaps: int) -> None:
     """What a model takes is given back: a thousand swaps add less than 20 MB."""
     first, second = versions
 
@@ -182,7 +182,7 @@ def test_swaps_keep_only_what_serves(versions: tuple[ModelVersion, ModelVersion]
 
     swap(50)
     before = resident()
-    swap(SWAPS)
+    swap(swaps)
     assert len(serving._loaded) == 1
     assert resident() - before < 20_000_000
 
