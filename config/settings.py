@@ -76,6 +76,7 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # --- The application -------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    "predictions",  # before those whose commands it replaces: changepassword and qcluster
     "django.contrib.admin.apps.SimpleAdminConfig",  # config.urls discovers: workers need no admin
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -90,7 +91,6 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "classifier",
-    "predictions",  # before django_q, whose command qcluster it replaces
     "django_q",
 ]
 MIDDLEWARE = [

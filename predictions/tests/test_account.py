@@ -2,11 +2,13 @@
 
 import re
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
 from django.core import mail
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
@@ -169,6 +171,23 @@ def test_with_the_password_end_all_tokens_and_other_sessions(client: Client, ada
     assert [use(token).status_code for token in tokens] == [401, 401]
     assert other.get("/account/").status_code == 302
     assert ApiToken.objects.get().name == "bob's"
+
+
+@pytest.mark.parametrize("typed", [NEW, "", "x"])
+def test_manage_changepassword_ends_them_too(
+    client: Client, ada: User, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    token = make(client)
+    monkeypatch.setattr("getpass.getpass", lambda prompt: typed)
+    out = StringIO()
+    if typed == NEW:
+        call_command("changepassword", "ada", stdout=out)
+        assert "tokens revoked: 1" in out.getvalue()
+    else:
+        with pytest.raises(CommandError):
+            call_command("changepassword", "ada", stdout=out)
+    assert use(token).status_code == (401 if typed == NEW else 200)
+    assert Client().login(username="ada", password=typed or OLD) == (typed != "x")
 
 
 @pytest.mark.parametrize("wrong", [{"old_password": "x"}, {"new_password2": "x"}, {"new_password1": ""}])
