@@ -99,15 +99,25 @@ def make_next() -> bool:
 
     Those that this process has sketched come first. Of others it waits a minute for whoever has. Raises StorageAway.
     """
+    if make_sketched():
+        return True
+    for prediction in () if _owed else missing().order_by("-pk")[:8]:
+        if _mark(prediction):
+            return _make_marked(prediction)
+    return False
+
+
+def make_sketched() -> bool:
+    """Make those of one image that this process has sketched; return False if there is none, or no room.
+
+    Raises StorageAway.
+    """
     if _owed and not _unmark():
         return False
     while _sketches:
         prediction, content = _sketches.pop(next(iter(_sketches)))
         if _mark(prediction):
             return _make_marked(prediction, open_image(BytesIO(content)) if content else None)
-    for prediction in missing().order_by("-pk")[:8]:
-        if _mark(prediction):
-            return _make_marked(prediction)
     return False
 
 

@@ -109,8 +109,8 @@ def drain(go_on: Callable[[], bool]) -> None:
         most = max(BATCH, min(MOST_AT_ONCE, int(pace)))
         while shadow_next():
             pass
-    while go_on() and renditions.make_next():
-        pass
+    while renditions.make_sketched() or (go_on() and renditions.make_next()):
+        pass  # what is sketched would be decoded once more, if this process ended before
 
 
 def leave_to_others() -> None:
@@ -204,7 +204,8 @@ def look(prediction: ImagePrediction, classifier: "Classifier", *, is_seen: bool
         with at_most(settings.MAX_DECODED_MB):  # with the file, which is in the memory from here on
             image, start = renditions.read(prediction), time.perf_counter()
             said = classifier.classify(image)
-            milliseconds, moment = (time.perf_counter() - start) * 1000, taken_at(image)
+            milliseconds = (time.perf_counter() - start) * 1000
+            moment = None if prediction.taken_at else taken_at(image)  # it never changes
             is_rendered = is_seen and renditions.sketch(prediction, image)
         return Answer(
             [label.to_dict() for label in said.labels],
@@ -245,8 +246,8 @@ def write_down(looked_at: list[LookedAt], behind: list[ImagePrediction]) -> None
             answers.setdefault(version, []).append((prediction, found))
     try:
         with transaction.atomic():
-            recorded = [row for version in answers for row in ImagePrediction.objects.finish(answers[version], version)]
-            recorded += [row for row, _, why in looked_at if isinstance(why, str) and row.fail(why)]
+            recorded = {row for version in answers for row in ImagePrediction.objects.finish(answers[version], version)}
+            recorded |= {row for row, _, why in looked_at if isinstance(why, str) and row.fail(why)}
     except OperationalError:
         ImagePrediction.objects.put_off([row for row, _, found in looked_at if found is not None] + behind)
         raise

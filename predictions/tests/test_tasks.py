@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from PIL import ExifTags, Image
 
 from classifier.bundle import Bundle
 from classifier.models import ModelVersion
 from config.tests.environment import LABELS, image_bytes, variant
 from predictions import queue, services, serving, tasks
-from predictions.models import BATCH, MAX_ATTEMPTS, MOST_AT_ONCE, ImagePrediction, Status
+from predictions.models import BATCH, MAX_ATTEMPTS, MOST_AT_ONCE, Embedding, ImagePrediction, Status
 from predictions.storage import DurableFileSystemStorage
 
 pytestmark = pytest.mark.django_db
@@ -233,3 +235,27 @@ def test_a_command_claims_more_at_once_the_faster_it_is(
     monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     tasks.drain(lambda: True)
     assert asked == [BATCH, MOST_AT_ONCE, 4 * BATCH, BATCH]
+
+
+def test_what_a_command_has_sketched_it_makes_though_it_is_to_stop(submit: Submit, model: ModelVersion) -> None:
+    prediction, answers = submit(), iter([True])
+    tasks.drain(lambda: next(answers, False))
+    prediction.refresh_from_db()
+    assert (prediction.status, prediction.rendered_at is None) == (Status.DONE, False)
+
+
+def test_what_never_changes_is_written_once(submit: Submit, model: ModelVersion) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2024:05:06 07:08:09"
+    prediction = submit("a.jpg", image_bytes(exif=exif))
+    tasks.drain(lambda: True)
+    [embedding], taken = Embedding.objects.all(), ImagePrediction.objects.get().taken_at
+    services.reclassify(ImagePrediction.objects.all())
+    with CaptureQueriesContext(connection) as captured:
+        tasks.drain(lambda: True)
+    written = [query["sql"] for query in captured if query["sql"].startswith("UPDATE")]
+    assert written
+    assert not [sql for sql in written if "taken_at" in sql]
+    prediction.refresh_from_db()
+    assert (prediction.taken_at, taken and taken.year) == (taken, 2024)
+    assert Embedding.objects.get().vector == embedding.vector
