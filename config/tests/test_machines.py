@@ -22,7 +22,7 @@ from config.tests.service import photo_variants, wait_until
 pytestmark = pytest.mark.chaos
 
 UPLOADS = int(os.environ.get("CHAOS_UPLOADS", "60"))
-WAITING = 400  # images: more than machines of any speed classify in the two seconds until there are as many again
+WAITING = 1200  # images: more than machines of any speed classify in the two seconds until there are as many again
 PAIRS = 10
 ANSWERS = "SELECT count(*), extract(epoch FROM clock_timestamp()) FROM witness WHERE what = 'answer'"
 UNRENDERED = "SELECT count(*) FROM predictions_imageprediction WHERE rendered_at IS NULL"
@@ -80,6 +80,7 @@ def test_throughput_grows_with_machines(tmp_path: Path, real_bundle: Bundle) -> 
         wait_until(lambda: place.query(f"{UNRENDERED} OR status <> 'done'") == [(0,)], 600)
         wait_until(lambda: clusters(place) == {machine.name for machine in crew})
         place.manage("reclassify", "--all", "--queue")
+        wait_until(lambda: all(rate_of(place, crew, alone) for alone in crew))  # each has heard a bell
         rates = [(rate_of(place, crew, alone), rate_of(place, crew)) for alone in PAIRS * crew]
         assert set(place.shares()) == {machine.name for machine in crew}
     growth = median(together / alone for alone, together in rates)
