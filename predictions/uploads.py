@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -159,13 +160,19 @@ def _check_scans(file: UploadedFile[Any], pixels: int) -> None:
         raise UploadRejected(sentence, "too_costly")
 
 
+# A file is in the memory up to four times while its metadata is taken out: one after the other.
+_stripping = threading.Lock()
+
+
 def without_metadata(file: UploadedFile[Any], accepted: AcceptedImage) -> tuple[UploadedFile[Any], AcceptedImage]:
     """Return an accepted upload without private metadata, and the facts about that. Raises UploadRejected."""
-    file.seek(0)
-    content = file.read()
     try:
-        image = open_image(BytesIO(content))
-        stripped = metadata.strip(content, str(image.format), orientation(image))
+        with _stripping:
+            file.seek(0)
+            content = file.read()
+            image = open_image(BytesIO(content))
+            stripped = metadata.strip(content, str(image.format), orientation(image))
+            del content
     except (metadata.CannotStrip, NotAnImage) as error:
         raise UploadRejected(str(error), "metadata") from error
     kept = UploadedFile(BytesIO(stripped), file.name, file.content_type, len(stripped))

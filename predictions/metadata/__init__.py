@@ -29,7 +29,7 @@ def strip(content: bytes, kind: str, orientation: int) -> bytes:
         return STRIPPERS[kind](content, orientation)
     except CannotStrip:
         raise
-    except (LookupError, ValueError, struct.error) as error:
+    except (LookupError, ValueError, ArithmeticError, struct.error) as error:
         raise Damaged from error
 
 

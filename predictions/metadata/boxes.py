@@ -9,14 +9,40 @@ from itertools import islice
 from predictions.metadata.errors import CannotStrip
 
 PICTURES = {b"hvc1", b"av01", b"grid", b"iovl", b"iden", b"tmap"}  # types of items that decoders need
-# Descriptions, and times of creation and change.
-TELLING = {b"xml ", b"bxml", b"uuid", b"udta", b"udes", b"crtt", b"mdft", b"free", b"skip"}
-TIMED = {b"mvhd", b"tkhd", b"mdhd"}  # which begin with those times
-# Boxes of boxes, and what comes before those: of pictures, and of films.
-PARENTS = {b"meta": 4, b"iprp": 0, b"ipco": 0} | dict.fromkeys([b"moov", b"trak", b"mdia", b"minf", b"stbl"], 0)
+# What stays of a file (none), of what shows pictures (meta) and of what shows films (moov).
+KEPT = {
+    b"": {b"ftyp", b"meta", b"moov", b"mdat"},
+    b"meta": {b"hdlr", b"pitm", b"iloc", b"iinf", b"iref", b"iprp", b"idat", b"grpl", b"dinf"},
+    b"moov": {b"mvhd", b"trak"},
+    b"trak": {b"tkhd", b"mdia", b"edts", b"tref"},
+    b"mdia": {b"mdhd", b"hdlr", b"minf"},
+    b"minf": {b"vmhd", b"nmhd", b"hdlr", b"dinf", b"stbl"},
+    b"stbl": {
+        b"stsd",
+        b"stts",
+        b"ctts",
+        b"cslg",
+        b"stsz",
+        b"stsc",
+        b"stco",
+        b"co64",
+        b"stss",
+        b"sdtp",
+        b"sbgp",
+        b"sgpd",
+    },
+    b"iprp": {b"ipco", b"ipma"},
+}
+# Of pictures' properties (ipco), which are of many kinds, what goes: descriptions, times, places of cameras, and what
+# belongs elsewhere.
+TELLING = {b"uuid", b"udes", b"altt", b"crtt", b"mdft", b"itai", b"cmex", b"free", b"skip"}.union(*KEPT.values())
+NAME = 24  # bytes before a handler's
+TIMED = {b"mvhd", b"tkhd", b"mdhd"}  # which begin with times of creation and change
+# Boxes of boxes, and what comes before those.
+PARENTS = {b"meta": 4} | dict.fromkeys([b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl"], 0)
 SEEN = {b"pict", b"vide", b"auxv"}  # handlers of tracks that are pictures, or their transparency
 MOST = 10_000  # boxes, and parts of items: files of phones have some hundred
-MOST_FRAMES = 100_000
+MOST_TRACKS, MOST_FRAMES = 8, 20_000
 Span = tuple[int, int]  # first byte, and the one behind the last
 
 
@@ -29,14 +55,29 @@ def strip_boxes(content: bytes) -> bytes:
     kept = _pictures(file, *places[b"iinf"][0])
     begin = places[b"idat"][0][0] if b"idat" in places else 0
     spans = [span for number, span in _extents(file, places[b"iloc"][0][0], begin) if number in kept]
-    spans = sorted([*spans, *(span for track in places.get(b"trak", []) for span in _frames(file, places, track))])
+    tracks = places.get(b"trak", [])
+    if len(tracks) > MOST_TRACKS:
+        raise ValueError("more tracks than anybody needs")
+    spans += [span for track in tracks for span in _frames(file, places, track)]
+    _empty_between(file, sorted(stores), sorted(spans))
+    return bytes(memoryview(file)[:end])
+
+
+def _empty_between(file: bytearray, stores: list[Span], spans: list[Span]) -> None:
+    """Write zeros into the stores, which do not overlap, but for the spans."""
+    position = 0
     for first, last in stores:
         at = first
-        for start, stop in [*spans, (last, last)]:
-            if at < min(start, last):
-                file[at : min(start, last)] = bytes(min(start, last) - at)
+        while position < len(spans) and spans[position][0] < last:
+            start, stop = spans[position]
+            if start > at:
+                file[at:start] = bytes(start - at)
             at = max(at, stop)
-    return bytes(file[:end])
+            if stop > last:
+                break  # it goes on in the next one
+            position += 1
+        if at < last:
+            file[at:last] = bytes(last - at)
 
 
 def _survey(file: bytearray) -> tuple[dict[bytes, list[Span]], list[Span], int]:
@@ -48,21 +89,30 @@ def _survey(file: bytearray) -> tuple[dict[bytes, list[Span]], list[Span], int]:
         for kind, start, stop, head in _boxes(file, first, last):
             if (count := count + 1) > MOST:
                 raise ValueError("more boxes than anybody needs")
-            places.setdefault(kind, []).append((start, stop))
             end = max(end, stop)
             if kind == b"moof":
                 raise CannotStrip("a film in fragments")
-            if kind in PARENTS and (parent, kind) != (b"trak", b"meta"):
+            if kind not in KEPT[parent] if parent in KEPT else kind in TELLING:
+                file[head : head + 4] = b"free"
+                file[start:stop] = bytes(stop - start)
+                continue
+            places.setdefault(kind, []).append((start, stop))
+            if kind in PARENTS:
                 todo.append((start + PARENTS[kind], stop, kind))
             elif kind in {b"mdat", b"idat"}:
                 stores.append((start, stop))
             elif kind in TIMED:
                 wide = _number(file, start, 1) == 1
-                file[start + 4 : start + (20 if wide else 12)] = bytes(16 if wide else 8)
-            elif kind in TELLING or kind == b"meta" or (not parent and kind != b"ftyp"):
-                file[head : head + 4] = b"free"
-                file[start:stop] = bytes(stop - start)
+                _empty(file, start + 4, min(start + (20 if wide else 12), stop))
+            elif kind == b"hdlr":
+                _empty(file, start + NAME, stop)
     return places, stores, end
+
+
+def _empty(file: bytearray, first: int, last: int) -> None:
+    """Write zeros from one place up to another."""
+    if first < last:
+        file[first:last] = bytes(last - first)
 
 
 def _boxes(file: bytearray, first: int, last: int) -> Iterator[tuple[bytes, int, int, int]]:
@@ -81,16 +131,19 @@ def _boxes(file: bytearray, first: int, last: int) -> Iterator[tuple[bytes, int,
 def _pictures(file: bytearray, start: int, stop: int) -> set[int]:
     """Return the numbers of the items that are pictures, and have decoders take no notice of the others."""
     found = set()
-    for kind, first, _, _ in _boxes(file, start + (8 if file[start] else 6), stop):
+    for kind, first, last, _ in _boxes(file, start + (8 if file[start] else 6), stop):
         version = file[first]
         if kind != b"infe" or version not in {2, 3}:
             raise ValueError("an item without a type")
         size = version * 2 - 2
         at = first + 4 + size + 2
+        if at + 4 > last:
+            raise IndexError(at)
         if bytes(file[at : at + 4]) in PICTURES:
             found.add(_number(file, first + 4, size))
         else:
             file[at : at + 4] = b"free"
+        _empty(file, at + 4, last)  # its name
     return found
 
 
@@ -129,7 +182,10 @@ def _frames(file: bytearray, places: dict[bytes, list[Span]], track: Span) -> It
     count_runs, frames = _number(file, runs, 4), 0
     wide = 8 if b"co64" in boxes else 4
     chunks = boxes[b"co64" if wide == 8 else b"stco"]
-    for chunk in range(_number(file, chunks, 4)):
+    count_chunks = _number(file, chunks, 4)
+    if count_chunks > MOST_FRAMES:
+        raise ValueError("more chunks than anybody needs")
+    for chunk in range(count_chunks):
         # Each run says from which chunk on, counted from 1, a chunk has so many frames.
         if run + 1 < count_runs and _number(file, runs + 4 + 12 * (run + 1), 4) == chunk + 1:
             run += 1

@@ -1,5 +1,6 @@
 """Taking private metadata out of JPEG (ITU-T T.81, annex B)."""
 
+import re
 import struct
 from collections.abc import Iterator
 
@@ -7,7 +8,10 @@ from predictions.metadata.exif import exif
 
 START, END, SCAN = 0xD8, 0xD9, 0xDA
 APPLICATIONS, COMMENT = range(0xE0, 0xF0), 0xFE
-ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
+# Between segments, decoders skip whatever is no marker, and those without a length. In a scan's data FF stands for
+# itself before 00, and D0 to D7 mark restarts. Before a marker, FF may be repeated.
+MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
+MOST = 20_000  # segments; colour profiles have 255, encoders make some dozens
 # Applications' segments that decoders need: the colour model, by Adobe or JFIF, and the colour profile.
 JFIF = 0xE0
 KEPT = ((JFIF, b"JFIF\0"), (0xEE, b"Adobe"), (0xE2, b"ICC_PROFILE\0"))
@@ -17,17 +21,17 @@ JFIF_LENGTH = 16  # bytes without its thumbnail
 def strip_jpeg(content: bytes, orientation: int = 1) -> bytes:
     """Return the first picture alone. Raises LookupError and ValueError if the file is damaged."""
     turned = exif(orientation)
-    parts = [b"\xff\xd8"]
+    stripped = bytearray(b"\xff\xd8")
     if turned:
-        parts.append(struct.pack(">BBH", 0xFF, 0xE1, len(turned) + 2) + turned)
+        stripped += struct.pack(">BBH", 0xFF, 0xE1, len(turned) + 2) + turned
     for marker, data in _jpeg_parts(content):
         if marker in APPLICATIONS and not _is_kept(marker, data):
             continue
         if marker == JFIF:
-            parts.append(b"\xff\xe0" + struct.pack(">H", JFIF_LENGTH) + data[4:JFIF_LENGTH] + b"\0\0")
+            stripped += b"\xff\xe0" + struct.pack(">H", JFIF_LENGTH) + data[4:JFIF_LENGTH] + b"\0\0"
         elif marker != COMMENT:
-            parts.append(data)
-    return b"".join(parts)
+            stripped += data
+    return bytes(stripped)
 
 
 def _is_kept(marker: int, data: bytes) -> bool:
@@ -37,30 +41,20 @@ def _is_kept(marker: int, data: bytes) -> bool:
 def _jpeg_parts(content: bytes) -> Iterator[tuple[int, bytes]]:
     """Return each segment with its marker, a scan's data with the scan's header; it ends with the first picture."""
     at = 2
-    while True:
-        # Between segments, decoders skip whatever is no marker; FF may be repeated.
-        at = content.index(b"\xff", at)
-        marker = content[at + 1]
-        if marker in {0x00, 0xFF} or marker in ALONE:
-            at += 1 if marker == 0xFF else 2
-            continue
+    for _ in range(MOST):
+        found = MARKER.search(content, at)
+        if not found:
+            raise ValueError("no end")
+        at, marker = found.start(), found[0][1]
         if marker == END:
             yield marker, b"\xff\xd9"
             return
         end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
         if marker == SCAN:
-            end = _scan_end(content, end)
+            following = MARKER.search(content, end)
+            end = following.start() if following else len(content)
         yield marker, content[at:end]
         at = end
         if at >= len(content):
             return
-
-
-def _scan_end(content: bytes, at: int) -> int:
-    """Return where a scan's data ends: at the first FF that neither stands for itself nor marks a restart."""
-    while (at := content.find(b"\xff", at)) != -1:
-        following = content[at + 1 : at + 2]
-        if following and following not in {b"\x00", b"\xff"} and following[0] not in ALONE:
-            return at
-        at += 1 if following == b"\xff" else 2
-    return len(content)
+    raise ValueError("more segments than anybody needs")

@@ -9,13 +9,16 @@ KEPT = {
     b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV", b"cLLI",
     b"bKGD", b"pHYs", b"acTL", b"fcTL", b"fdAT",
 }  # fmt: skip
+MOST = 100_000  # chunks
 
 
 def strip_png(content: bytes, orientation: int) -> bytes:
-    """Return the picture alone. Raises LookupError if the file is damaged."""
+    """Return the picture alone. Raises LookupError and ValueError if the file is damaged."""
     turned = exif(orientation).removeprefix(b"Exif\0\0")
     parts, at = [content[:8]], 8
     while at < len(content):
+        if len(parts) > MOST:
+            raise ValueError("more chunks than anybody needs")
         length = int.from_bytes(content[at : at + 4], "big")
         kind, end = content[at + 4 : at + 8], at + 12 + length
         if kind in KEPT:

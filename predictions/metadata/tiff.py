@@ -24,7 +24,8 @@ INTEGERS = {3: "H", 4: "I", 16: "Q"}
 UNCOMPRESSED, JPEG = 1, 7
 # Compressions that hold pixels alone: fax, LZW, Deflate, PackBits, ThunderScan, LogLuv, LZMA, Zstandard.
 BARE = {UNCOMPRESSED, 2, 3, 4, 5, 8, 32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000}
-MOST = 1_000_000  # strips, tiles and pages
+# Strips and tiles; pages and what they say of themselves count for more, as they are kept in the memory.
+MOST, PAGE, ENTRY = 1_000_000, 100, 10
 REDUCED = 1  # of SUBFILE's bits: a preview of another page
 
 
@@ -32,9 +33,9 @@ def strip_tiff(content: bytes) -> bytes:
     """Return the pages alone, where they were. Raises LookupError, ValueError and struct.error if it is damaged."""
     tiff = _Tiff(content)
     file, end = bytearray(len(content)), tiff.first + tiff.pointer
-    pages = [
-        page for number, page in enumerate(tiff.pages()) if number == 0 or not tiff.value(page, SUBFILE, 0) & REDUCED
-    ]
+    pages = [page for page in tiff.pages() if page.at == tiff.start or not tiff.value(page, SUBFILE, 0) & REDUCED]
+    if tiff.value(pages[0], SUBFILE, 0) & REDUCED:  # as cameras' raw files have it: the picture is beside the pages
+        raise CannotStrip("a TIFF that begins with a preview")
     for page in pages:
         for start, kept in tiff.parts(page):
             file[start : start + len(kept)] = kept
@@ -44,7 +45,7 @@ def strip_tiff(content: bytes) -> bytes:
         directory = tiff.directory(page, following)
         file[page.at : page.at + len(directory)] = directory
         end = max(end, page.at + len(directory))
-    file[: tiff.first + tiff.pointer] = content[: tiff.first] + tiff.pack("P", pages[0].at)
+    file[: tiff.first + tiff.pointer] = content[: tiff.first + tiff.pointer]
     return bytes(memoryview(file)[:end])
 
 
@@ -74,11 +75,14 @@ class _Tiff:
         self.is_big = {42: False, 43: True}[version]
         # Where the first directory's place is named, and the bytes of such a place, and of a value within an entry.
         self.first, self.pointer = (8, 8) if self.is_big else (4, 4)
+        self.start = self.unpack("P", self.first)
         self.left = MOST
         self.room = 2 * len(content)  # places and lengths are read twice
 
     def unpack(self, letter: str, at: int) -> int:
         """Return a number, as wide as one of struct's letters says; P is a place or a count, N counts entries."""
+        if at > len(self.content):
+            raise IndexError(at)
         number: int = struct.unpack_from(self.order + self._sized(letter), self.content, at)[0]
         return number
 
@@ -90,12 +94,12 @@ class _Tiff:
 
     def pages(self) -> Iterator[_Page]:
         """Return the directories, one after the other, until the last or one that was there before."""
-        at, seen = self.unpack("P", self.first), set[int]()
+        at, seen = self.start, set[int]()
         while at and at not in seen:
             seen.add(at)
-            self._spend(1, 0)
             count, size, begin = self.unpack("N", at), 4 + 2 * self.pointer, at + (8 if self.is_big else 2)
-            yield _Page(at, dict(self._entries(begin, min(count, 65_536))))
+            self._spend(PAGE + ENTRY * count, 0)
+            yield _Page(at, dict(self._entries(begin, count)))
             at = self.unpack("P", begin + count * size)
 
     def _entries(self, at: int, count: int) -> Iterator[tuple[int, _Entry]]:
@@ -139,7 +143,7 @@ class _Tiff:
 
     def _data(self, page: _Page) -> Iterator[tuple[int, int]]:
         """Return where each strip or tile begins, and how many bytes it has."""
-        places, lengths = next(pair for pair in DATA if pair[0] in page.entries)
+        places, lengths = DATA[DATA[0][0] not in page.entries]
         return zip(self._numbers(page.entries[places]), self._numbers(page.entries[lengths]), strict=True)
 
     def _numbers(self, entry: _Entry) -> Iterator[int]:

@@ -6,13 +6,17 @@ from predictions.metadata.exif import exif
 
 KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"}
 HAS_EXIF, HAS_XMP = 0x08, 0x04
+MOST = 100_000  # chunks
 
 
 def strip_webp(content: bytes, orientation: int) -> bytes:
-    """Return the picture alone. Raises LookupError if the file is damaged."""
+    """Return the picture alone. Raises LookupError and ValueError if the file is damaged."""
     turned = exif(orientation).removeprefix(b"Exif\0\0")
-    parts, at, end = [], 12, min(len(content), 8 + int.from_bytes(content[4:8], "little"))
+    parts: list[bytes] = []
+    at, end = 12, min(len(content), 8 + int.from_bytes(content[4:8], "little"))
     while at + 8 <= end:
+        if len(parts) > MOST:
+            raise ValueError("more chunks than anybody needs")
         kind, length = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
         data = content[at + 8 : at + 8 + length]
         if kind == b"VP8X":

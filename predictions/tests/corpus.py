@@ -41,7 +41,7 @@ class Sample:
 def corpus() -> Iterator[Sample]:
     """Return all of it, one file after the other: together they are some 100 MB."""
     pillow_heif.register_heif_opener()  # to write HEIC
-    for make in (_bombs, _largest, _frames, _nested, _chunks, _damaged, _disguised, _modes, _oriented):
+    for make in (_bombs, _largest, _frames, _nested, _chunks, _parts, _damaged, _disguised, _modes, _oriented):
         yield from make()
 
 
@@ -321,6 +321,19 @@ def _chunks() -> Iterator[Sample]:
     yield Sample("comments.jpg", with_segments(jpeg, *comments), Fate.DONE)
     yield Sample("xmp.webp", encode(picture(), "WEBP", xmp=bytes(15_000_000)), Fate.DONE)
     yield Sample("exif.webp", encode(picture(), "WEBP", exif=b"Exif\0\0" + bytes(15_000_000)), Fate.ANY)
+
+
+def _parts() -> Iterator[Sample]:
+    """Return what has many parts, for whoever goes through them to take metadata out."""
+    jpeg, avif = encode(picture(), "JPEG"), encode(picture(), "AVIF")
+    yield Sample("segments.jpg", jpeg[:-2] + b"\xff\xed\0\2" * 4_900_000 + jpeg[-2:], Fate.ANY)
+    yield Sample("chunks.png", png(8, 8, extra=chunk(b"tEXt", b"") * 1_600_000), Fate.ANY)
+    pages = b"".join(struct.pack("<HI", 0, 200 + 6 * number) for number in range(1, 3_000_000))
+    yield Sample("pages.tif", tiff(grey_tiff(8, 8), following=200, data=bytes(82) + pages), Fate.ANY)
+    offsets = struct.pack("<I", 200) * 2_400_000
+    strips = grey_tiff(8, 8) | {273: (4, 2_400_000, 200), 279: (4, 2_400_000, 200)}
+    yield Sample("strips.tif", tiff(strips, data=bytes(82) + offsets), Fate.ANY)
+    yield Sample("stores.avif", avif + struct.pack(">I4s", 8, b"mdat") * 1_200_000, Fate.ANY)
 
 
 def _damaged() -> Iterator[Sample]:

@@ -3,6 +3,7 @@
 import hashlib
 import random
 import struct
+import tracemalloc
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -215,6 +216,81 @@ def test_a_tiff_whose_parts_lie_over_each_other_costs_nothing() -> None:
         metadata.strip(tiff(tags, data=bytes(100) + struct.pack("<I", 200_000) * count), "TIFF", 1)
     in_circles = tiff(grey_tiff(8, 8), following=8, data=bytes(100))
     assert len(metadata.strip(in_circles, "TIFF", 1)) <= len(in_circles)
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    """Return a box of ISO/IEC 14496-12, 4.2."""
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def test_boxes_that_tell_something_are_emptied_wherever_they_are() -> None:
+    picture_alone, secret = encode(picture(), "AVIF"), box(b"keys", SECRET) + box(b"ilst", SECRET)
+    content = picture_alone + box(b"moov", box(b"meta", bytes(4) + secret) + secret) + box(b"meta", bytes(4) + secret)
+    assert SECRET not in metadata.strip(content, "AVIF", 1)
+    at = picture_alone.index(b"pixi")  # a property, in whose place another one is put
+    for kind in (b"altt", b"itai", b"cmex", b"udes", b"trak"):
+        told = metadata.strip(picture_alone.replace(b"pixi", kind), "AVIF", 1)
+        assert told[at : at + 12] == b"free" + bytes(8)
+
+
+def test_tracks_within_tracks_and_chunks_without_end_cost_nothing() -> None:
+    content, chunks = encode(picture(), "AVIF"), 50_000
+    table = box(b"stco", struct.pack(">II", 0, chunks) + bytes(4 * chunks))
+    table += box(b"stsz", struct.pack(">III", 0, 1, chunks)) + box(b"stsc", bytes(8))
+    media = box(b"hdlr", bytes(8) + b"pict" + bytes(13)) + box(b"minf", box(b"stbl", table))
+    nested = box(b"trak", box(b"mdia", media))
+    for _ in range(1000):
+        nested = struct.pack(">I4s", 8 + len(nested), b"trak") + nested
+    for film in (nested, box(b"trak", box(b"mdia", media)), box(b"trak", b"") * 5000):
+        with pytest.raises(metadata.CannotStrip, match="damaged"):
+            metadata.strip(content + box(b"moov", film), "AVIF", 1)
+    stores = box(b"mdat", b"") * 5000
+    assert len(metadata.strip(content + stores, "AVIF", 1)) == len(content) + len(stores)
+
+
+def big_tiff(following: int) -> bytes:
+    """Return a BigTIFF of a grey pixel, and where its next page is to be."""
+    tags = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 273: 0, 277: 1, 278: 1, 279: 1}
+    entries = b"".join(struct.pack("<HHQQ", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, len(tags)) + entries + struct.pack("<Q", following)
+
+
+@pytest.mark.parametrize("following", [2**63, 2**64 - 1, 10**6])
+def test_a_page_beyond_everything_ends_in_a_sentence(following: int) -> None:
+    assert metadata.strip(big_tiff(0), "TIFF", 1)
+    with pytest.raises(metadata.CannotStrip, match="damaged"):
+        metadata.strip(big_tiff(following), "TIFF", 1)
+
+
+def test_a_page_without_a_picture_ends_in_a_sentence() -> None:
+    first = tiff(grey_tiff(8, 8), following=200, data=bytes(300))
+    second = struct.pack("<HHHII", 1, 256, 4, 1, 8) + bytes(4)
+    with pytest.raises(metadata.CannotStrip, match="damaged"):
+        metadata.strip(first[:200] + second + first[200 + len(second) :], "TIFF", 1)
+
+
+def test_pages_that_lie_over_each_other_cost_nothing() -> None:
+    pages = b"".join(struct.pack("<HI", 0, 8 + 6 * number) for number in range(1, 1_000_000))
+    with pytest.raises(metadata.CannotStrip, match="damaged"):
+        metadata.strip(b"II*\0" + struct.pack("<I", 8) + pages, "TIFF", 1)
+
+
+def test_a_tiff_whose_picture_is_beside_its_pages_is_refused() -> None:
+    preview = tiff({**grey_tiff(8, 8, t254=1), 330: (4, 1, 8)}, data=bytes(300))
+    with pytest.raises(metadata.CannotStrip, match="preview"):
+        metadata.strip(preview, "TIFF", 1)
+
+
+@pytest.mark.parametrize("filling", [b"\xff\xed\0\2", b"\xff", b"\xff\0", b"\xff\xd0", b"\xff\xda\0\2"])
+def test_a_jpeg_of_many_segments_costs_nothing(filling: bytes) -> None:
+    """Its megabytes must not become a hundred times as many, nor its bytes take a loop each."""
+    content = encode(picture(), "JPEG")[:-2] + filling * (8_000_000 // len(filling)) + b"\xff\xd9"
+    tracemalloc.start()
+    with suppress(metadata.CannotStrip):
+        metadata.strip(content, "JPEG", 1)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 4 * len(content)
 
 
 @pytest.mark.parametrize("format", ["HEIF", "AVIF", "TIFF"])

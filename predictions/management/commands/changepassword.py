@@ -5,7 +5,6 @@ from typing import Any
 
 from django.contrib.auth.management.commands import changepassword
 from django.contrib.auth.models import User
-from django.db import transaction
 
 from predictions.tokens import revoke_all
 
@@ -13,7 +12,6 @@ from predictions.tokens import revoke_all
 class Command(changepassword.Command):
     help = f"{changepassword.Command.help} Their tokens end: whoever knew the old password may have made some."
 
-    @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> str:
         said = super().handle(*args, **options)
         revoked = revoke_all(User.objects.get(username=options["username"] or getuser()))
