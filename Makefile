@@ -45,9 +45,13 @@ run: .venv/.base
 test: .venv/.dev
 	$(BIN)/python -m pytest
 
+# Which of the slow tests, as pytest's -k has it, and how many at a time: make test-chaos TESTS=full_disk LANES=1
+TESTS ?=
+LANES ?= 2
+
 # The whole corpus, requests from the OpenAPI document, and FUZZ_EXAMPLES of each made-up input: 1000 take some hours.
 test-fuzz: .venv/.fuzz
-	$(BIN)/python -m pytest -m fuzz --no-cov --numprocesses=0 --timeout=0 -o faulthandler_timeout=0 predictions
+	$(BIN)/python -m pytest -m fuzz --no-cov --numprocesses=0 --timeout=0 -o faulthandler_timeout=0 -k "$(TESTS)" predictions
 	$(BIN)/python -m pytest --no-cov --timeout=0 -o faulthandler_timeout=0 predictions/tests/test_inputs.py predictions/tests/test_bodies.py
 
 # In Debian's chromium, which must be there: apt-get install chromium. One process: the tests share a service.
@@ -60,7 +64,7 @@ test-browser: .venv/.browser
 test-chaos: export CHAOS_UPLOADS ?= 60
 test-chaos: export CHAOS_KILLS ?= 6
 test-chaos: .venv/.dev
-	$(BIN)/python -m pytest -m chaos --no-cov --numprocesses=2 --dist=load --timeout=3600 -o faulthandler_timeout=0 -rP config
+	$(BIN)/python -m pytest -m chaos --no-cov --numprocesses=$(LANES) --dist=load --timeout=3600 -o faulthandler_timeout=0 -rP -k "$(TESTS)" config
 
 # A million rows, 100,000 exported, 2,000 photos imported and classified: prints how long that takes, and at which size
 # of memory. Fewer for a try: make test-scale SCALE_PERCENT=1. On PostgreSQL: DATABASE_TEST_URL=postgres://...

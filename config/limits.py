@@ -19,11 +19,17 @@ from rest_framework.throttling import BaseThrottle
 from config import rates
 from config.errors import respond
 from config.rates import Tally, TooManyRequests
+from predictions import metrics
 
 T = TypeVar("T")
 FREE = {"ping", "livez", "readyz", "v2-live", "v2-ready"}
 # What pages ask for by themselves: a look at a gallery is sixty of these.
 PARTS = {"thumbnail", "view", "image", "card"}
+# Why the files of a request are refused, all of them, before they are looked at: by its answer.
+UNREAD: dict[int, str] = {
+    HTTPStatus.TOO_MANY_REQUESTS: "rate_limited",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request_too_large",
+}
 UPLOADS = {"upload", "prediction-list", "classify", "v2-model-infer", "v2-version-infer"}
 
 
@@ -37,6 +43,8 @@ class RateLimitMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Add the headers to the answer, and count what is known by now: an upload's further files, and misses."""
         response = self.get_response(request)
+        if response.status_code in UNREAD and scope_of(request) == "uploads":
+            metrics.UPLOADS_REFUSED.labels(UNREAD[response.status_code]).inc()
         tally: Tally | None = request.META.get("limits.tally")
         if response.status_code == HTTPStatus.NOT_FOUND and (missed := count_miss(request)):
             if missed.left < 0:

@@ -6,7 +6,8 @@ is not counted but asked for when Prometheus does: predictions/gauges.py.
 
 from prometheus_client import Counter, Histogram
 
-# Why an upload is refused: the `reason` of each predictions.uploads.Refusal, and of predictions.storage.StorageAway.
+# Why an upload is refused: the `reason` of each predictions.uploads.Refusal and of predictions.storage.StorageAway, and
+# what ends a whole request unread (config/limits.py).
 REASONS = (
     "empty",
     "too_large",
@@ -21,6 +22,8 @@ REASONS = (
     "storage_full",
     "quota_exceeded",
     "storage_away",
+    "rate_limited",
+    "request_too_large",
 )
 SOURCES = ("page", "admin", "api", "command")
 

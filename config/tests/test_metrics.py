@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from classifier.bundle import Bundle
 from classifier.models import ModelVersion
+from config.settings import rates
 from config.tests.environment import ROOT, image_bytes
 from config.tests.service import Service, photo_variants, wait_until
 from predictions import metrics, renditions, services, tasks
@@ -162,10 +163,16 @@ def test_uploads_are_counted_and_refusals_by_reason(client: Client, settings: An
         settings.QUEUE_LIMIT = 1
         ImagePrediction.objects.create(width=1, height=1, size=1)
         send(photo)
+        settings.MAX_REQUEST_MB = 0
+        send(photo)
+        client.post("/account/", b"x" * 1_000_000, content_type="text/plain")  # which is no upload
+        settings.RATES = {**settings.RATES, "uploads": rates("1/hour")}
+        for _ in range(3):
+            send(photo)
     refused = {key[1]: value for key, value in grown.items() if key[0] == "classification_uploads_refused_total"}
     assert refused == dict.fromkeys(
         ["not_an_image", "empty", "key_reused", "bad_key", "already_deleted", "too_many_pixels", "too_large"], 1
-    ) | {"queue_full": 1}
+    ) | {"queue_full": 1, "request_too_large": 2, "rate_limited": 2}
     assert grown["classification_uploads_accepted_total",] == 3
 
 
@@ -176,7 +183,8 @@ def test_every_reason_to_refuse_is_known() -> None:
             yield from kinds(further)
 
     own = {vars(kind)["reason"] for kind in [*kinds(Refusal), StorageAway] if "reason" in vars(kind)}
-    source = (ROOT / "predictions/uploads.py").read_text() + (ROOT / "predictions/idempotency.py").read_text()
+    files = ("predictions/uploads.py", "predictions/idempotency.py", "config/limits.py")
+    source = "".join((ROOT / file).read_text() for file in files)
     assert own | {"not_an_image"} <= set(metrics.REASONS)
     assert all(f'"{reason}"' in source for reason in set(metrics.REASONS) - own)
 

@@ -31,7 +31,8 @@ class Command(ReportingCommand):
         "train/LABEL/ and validation/LABEL/, with those lines in manifest.csv; what has no label, or is unsure by the "
         "label map, is left out. Which part an image belongs to depends on its content and the seed alone. In CSV, "
         "text that a spreadsheet could take for a formula has an apostrophe before it. The target appears when it is "
-        "complete. Exit code: 0 all is well, 1 files of some images cannot be read, 2 it could not start, "
+        "complete: of a killed run nothing is left, and the same command begins anew; what is there is replaced "
+        "with --force alone. Exit code: 0 all is well, 1 files of some images cannot be read, 2 it could not start, "
         "130 Ctrl-C stopped it."
     )
 
