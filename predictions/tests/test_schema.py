@@ -17,9 +17,9 @@ SECONDS = 60 + 12 * EXAMPLES  # in all: what is slow is cut short
 # All checks, but for what cannot hold. Made-up credentials would be refused, and nothing behind them asked: access is
 # open, and whether anything is given without them is asked below, of a service that wants them. No schema tells which
 # bytes are a picture, which models are installed, or whether a label is there to be PATCHed. A client's own deadline
-# may pass: 504. What breaks the schema is refused by these statuses; beside the usual ones, file by file, or because of its
-# If-Match. But a page size that is none is the usual one, and forms hold only text: "0" is no, and what is no file
-# counts as none.
+# may pass: 504. What breaks the schema is refused by these statuses; beside the usual ones, file by file, or because
+# of its If-Match. But a page size that is none is the usual one, and forms hold only text: "0" is no, and what is no
+# file counts as none.
 CONFIGURATION = """
 [generation]
 with-security-parameters = false
