@@ -13,7 +13,7 @@ from config.tests.service import Service
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))  # of each operation and phase
 PHOTOS = 20
-SECONDS = 60 + 12 * EXAMPLES  # in all: what is slow is cut short
+SECONDS = 30 + 12 * EXAMPLES  # in all: what is slow is cut short
 # All checks, but for what cannot hold. Made-up credentials would be refused, and nothing behind them asked: access is
 # open, and whether anything is given without them is asked below, of a service that wants them. No schema tells which
 # bytes are a picture, which models are installed, or whether a label is there to be PATCHed. A client's own deadline
