@@ -134,6 +134,7 @@ def test_a_cache_that_hangs_takes_nothing_along(
 def test_web_processes_share_their_rates_through_redis(tmp_path: Path, small_bundle: Bundle, redis_url: str) -> None:
     shared = {"WEB_WORKERS": "2", "LIMITS_URL": redis_url, "RATE_READS": "3/hour"}
     with Service(tmp_path, small_bundle, **shared) as service:
+        wait_until(lambda: len(service.parts()["web workers"]) == 2)
         answered = []
         for asleep in service.parts()["web workers"]:  # so the other one answers
             send(signal.SIGSTOP, [asleep])
