@@ -161,7 +161,7 @@ def _extents(file: bytearray, at: int, begin: int) -> Iterator[tuple[int, Span]]
             raise ValueError("an item inside another")
         base, at = _number(file, at + 2, for_base) + begin * method, at + 2 + for_base
         parts, at = _number(file, at, 2), at + 2
-        if (total := total + parts) > MOST:
+        if (total := total + 1 + parts) > MOST:
             raise ValueError("more parts than anybody needs")
         for _ in range(parts):
             at += for_index
